@@ -1,0 +1,235 @@
+//! One field of a record, read without the rest.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+use super::error::{ValueError, ValueErrorKind};
+use super::json::{self, JsonStyle};
+use super::reader::{BigIntRef, Cursor, Fields, Item, Object};
+use super::text::Text;
+use super::tree::{self, Value};
+use super::{name, typed};
+
+/// A field of a record: scalars at hand, containers on request. Allocates nothing unless a method says so.
+#[derive(Clone, Debug)]
+pub struct FieldValue<'a> {
+    /// Just behind `item`.
+    cursor: Cursor<'a>,
+    item: Item<'a>,
+    /// The item is a document of its own, which nothing may follow.
+    is_document: bool,
+}
+
+impl<'a> FieldValue<'a> {
+    pub(crate) const fn document(cursor: Cursor<'a>, item: Item<'a>) -> Self {
+        Self {
+            cursor,
+            item,
+            is_document: true,
+        }
+    }
+
+    /// The last field called `wanted` of the object that `cursor` has just opened.
+    pub(crate) fn find(
+        mut cursor: Cursor<'a>,
+        object: Object<'a>,
+        wanted: &str,
+    ) -> Result<Option<Self>, ValueError> {
+        let dictionary = cursor.dictionary;
+        let mut fields = cursor.fields(object);
+        let index = match (&mut fields, object) {
+            (Fields::Typed(slots), _) => {
+                let Some((slot, slots)) = slots.find(dictionary, wanted) else {
+                    return Ok(None);
+                };
+                let item = typed::item(&mut cursor, &slots, slot)?;
+                return Ok(Some(Self::document(cursor, item)));
+            }
+            (_, Object::Shared(shape)) => dictionary.find(shape, wanted),
+            (Fields::Inline { names, remaining }, _) => {
+                let mut names = *names;
+                let mut found = None;
+                for at in 0..*remaining {
+                    if name::read(&mut names, ValueErrorKind::BadDefinition)? == wanted {
+                        found = Some(at);
+                    }
+                }
+                found
+            }
+            _ => return Self::find_in_map(cursor, fields, wanted),
+        };
+        let Some(index) = index else { return Ok(None) };
+        for _ in 0..index {
+            if let Some((_, field)) = cursor.next_field(&mut fields)? {
+                cursor.skip(field)?;
+            }
+        }
+        let field = cursor.next_field(&mut fields)?;
+        Ok(field.map(|(_, item)| Self {
+            cursor,
+            item,
+            is_document: false,
+        }))
+    }
+
+    /// Names and values alternate in a map, so all of it has to be read to know the last.
+    fn find_in_map(
+        mut cursor: Cursor<'a>,
+        mut fields: Fields<'a>,
+        wanted: &str,
+    ) -> Result<Option<Self>, ValueError> {
+        let mut found = None;
+        while let Some((name, item)) = cursor.next_field(&mut fields)? {
+            if name == wanted {
+                found = Some(Self {
+                    cursor: cursor.clone(),
+                    item,
+                    is_document: false,
+                });
+            }
+            cursor.skip(item)?;
+        }
+        Ok(found)
+    }
+
+    /// True for null. Undefined is not null.
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        matches!(self.item, Item::Null)
+    }
+
+    /// True for undefined.
+    #[must_use]
+    pub const fn is_undefined(&self) -> bool {
+        matches!(self.item, Item::Undefined)
+    }
+
+    /// The truth value, if it is one.
+    #[must_use]
+    pub const fn as_bool(&self) -> Option<bool> {
+        match self.item {
+            Item::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is one. Bigints are not numbers.
+    #[must_use]
+    pub const fn as_f64(&self) -> Option<f64> {
+        match self.item {
+            Item::Number(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The bigint, if it is one.
+    #[must_use]
+    pub const fn as_bigint(&self) -> Option<BigIntRef<'a>> {
+        match self.item {
+            Item::BigInt(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is text, with U+FFFD for what is not valid UTF-8. Allocates only in that case.
+    #[must_use]
+    pub fn as_str(&self) -> Option<Cow<'a, str>> {
+        match self.item {
+            Item::Text(text) => Some(text.to_str_lossy()),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is text, not yet checked.
+    #[must_use]
+    pub const fn as_text(&self) -> Option<Text<'a>> {
+        match self.item {
+            Item::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes, if it is bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> Option<&'a [u8]> {
+        match self.item {
+            Item::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The date, if it is one: whole milliseconds since 1970, NaN for an invalid date.
+    #[must_use]
+    pub const fn as_date(&self) -> Option<f64> {
+        match self.item {
+            Item::Date(milliseconds) => Some(milliseconds),
+            _ => None,
+        }
+    }
+
+    /// The payload of a blob, if it is one, see [`BlobExtension::parse`](super::BlobExtension::parse).
+    #[must_use]
+    pub const fn as_blob(&self) -> Option<&'a [u8]> {
+        match self.item {
+            Item::Blob(payload) => Some(payload),
+            _ => None,
+        }
+    }
+
+    /// A field of this field, as [`RawValue::field`](super::RawValue::field).
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`] on the way to it.
+    pub fn field(&self, name: &str) -> Result<Option<Self>, ValueError> {
+        match self.item {
+            Item::Object(object) => Self::find(self.cursor.clone(), object, name),
+            _ => Ok(None),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&mut Cursor<'a>, Item<'a>) -> Result<T, ValueError>,
+    ) -> Result<T, ValueError> {
+        let mut cursor = self.cursor.clone();
+        let value = read(&mut cursor, self.item)?;
+        if self.is_document {
+            cursor.finish()?;
+        }
+        Ok(value)
+    }
+
+    /// The field as an owned tree.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`] inside the field.
+    pub fn decode(&self) -> Result<Value, ValueError> {
+        self.read(tree::build)
+    }
+
+    /// Appends the field as JSON. After an error `out` is as it was.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`] inside the field.
+    pub fn write_json(&self, out: &mut String, style: JsonStyle) -> Result<(), ValueError> {
+        let start = out.len();
+        let written = self.read(|cursor, item| json::write(cursor, item, out, style));
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    /// Fills a type of your own, as [`RawValue::deserialize`](super::RawValue::deserialize).
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`] inside the field, or [`ValueErrorKind::Refused`].
+    #[cfg(feature = "serde")]
+    pub fn deserialize<T: serde::Deserialize<'a>>(&self) -> Result<T, ValueError> {
+        self.read(super::de::deserialize)
+    }
+}

@@ -1,0 +1,407 @@
+//! JSON text, for values and keys alike.
+
+use alloc::string::String;
+use core::fmt::{self, Write};
+
+use super::bigint::BigInt;
+use super::error::ValueError;
+use super::name;
+use super::reader::{BigIntRef, Cursor, Elements, Fields, Item, Object};
+
+/// How values that JSON does not have are written.
+///
+/// | value | form |
+/// | --- | --- |
+/// | NaN, infinities | `{"$f64":"NaN"}`, `{"$f64":"-Infinity","bits":"fff0000000000000"}` |
+/// | bigint | `{"$bigint":"decimal"}` (beyond [`DECIMAL_BITS_MAX`](super::DECIMAL_BITS_MAX): hexadecimal with `0x`) |
+/// | undefined | `{"$undefined":true}` |
+/// | date | `{"$date":milliseconds}` or `{"$date":"invalid"}` |
+/// | bytes | `{"$bytes":"hex"}` |
+/// | map | `{"$map":[[key,value],...]}` |
+/// | set | `{"$set":[...]}` |
+/// | regular expression | `{"$regexp":["source","flags"]}` |
+/// | blob | `{"$ext":{"type":11,"hex":"payload"}}` |
+/// | symbol (keys only) | `{"$symbol":"description"}` |
+/// | object with a field name that starts with `$` | `{"$object":[["name",value],...]}` |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonStyle {
+    /// Bit by bit: numbers other than integers within 2^53 are `{"$f64":"decimal","bits":"16 hex digits"}`.
+    Tagged,
+    /// To be queried: every finite number is a JSON number, the shortest that reads back as the same double.
+    Natural,
+}
+
+/// Integers with this absolute value and below are exact.
+const SAFE_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// Writing to a `String` fails only if the value's own formatting does, which none of these do.
+fn push(out: &mut String, text: fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
+}
+
+/// Appends `item` and all that it opened.
+pub(crate) fn write<'a>(
+    cursor: &mut Cursor<'a>,
+    item: Item<'a>,
+    out: &mut String,
+    style: JsonStyle,
+) -> Result<(), ValueError> {
+    match item {
+        Item::Null => out.push_str("null"),
+        Item::Undefined => out.push_str(r#"{"$undefined":true}"#),
+        Item::Bool(true) => out.push_str("true"),
+        Item::Bool(false) => out.push_str("false"),
+        Item::Number(value) => push_number(out, value, style),
+        Item::BigInt(value) => push_bigint_ref(out, value),
+        Item::Text(text) => push_text(out, text.as_bytes()),
+        Item::Bytes(bytes) => push_bytes(out, bytes),
+        Item::Date(milliseconds) => push_date(out, milliseconds),
+        Item::Blob(payload) => {
+            out.push_str(r#"{"$ext":{"type":11,"hex":""#);
+            push_hex(out, payload);
+            out.push_str("\"}}");
+        }
+        Item::Array(elements) => return write_elements(cursor, elements, out, style),
+        Item::Set(elements) => {
+            out.push_str(r#"{"$set":"#);
+            write_elements(cursor, elements, out, style)?;
+            out.push('}');
+        }
+        Item::RegExp(elements) => {
+            out.push_str(r#"{"$regexp":"#);
+            write_elements(cursor, elements, out, style)?;
+            out.push('}');
+        }
+        Item::Map(mut elements) => {
+            out.push_str(r#"{"$map":["#);
+            let mut before = "[";
+            while let Some(key) = cursor.next_element(&mut elements)? {
+                out.push_str(before);
+                write(cursor, key, out, style)?;
+                out.push(',');
+                if let Some(value) = cursor.next_element(&mut elements)? {
+                    write(cursor, value, out, style)?;
+                }
+                out.push(']');
+                before = ",[";
+            }
+            out.push_str("]}");
+        }
+        Item::Object(object) => return write_object(cursor, object, out, style),
+    }
+    Ok(())
+}
+
+fn write_elements<'a>(
+    cursor: &mut Cursor<'a>,
+    mut elements: Elements,
+    out: &mut String,
+    style: JsonStyle,
+) -> Result<(), ValueError> {
+    let mut before = "[";
+    while let Some(element) = cursor.next_element(&mut elements)? {
+        out.push_str(before);
+        write(cursor, element, out, style)?;
+        before = ",";
+    }
+    out.push_str(if before == "[" { "[]" } else { "]" });
+    Ok(())
+}
+
+fn write_object<'a>(
+    cursor: &mut Cursor<'a>,
+    object: Object<'a>,
+    out: &mut String,
+    style: JsonStyle,
+) -> Result<(), ValueError> {
+    let as_pairs = has_tag_like_name(cursor, object)?;
+    let mut fields = cursor.fields(object);
+    let [start, next, between, after, end] = if as_pairs {
+        [r#"{"$object":[["#, ",[", ",", "]", "]}"]
+    } else {
+        ["{", ",", ":", "", "}"]
+    };
+    let mut before = start;
+    while let Some((name, field)) = cursor.next_field(&mut fields)? {
+        out.push_str(before);
+        push_text(out, name.as_bytes());
+        out.push_str(between);
+        write(cursor, field, out, style)?;
+        out.push_str(after);
+        before = next;
+    }
+    out.push_str(if before == "{" { "{}" } else { end });
+    Ok(())
+}
+
+/// Known before the first name is written for all objects but the maps of the control profile, where it takes a look
+/// ahead. That look is charged, since maps inside maps are looked at once per level.
+fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<bool, ValueError> {
+    match object {
+        Object::Shared(shape) => Ok(shape.has_tag_like_name),
+        Object::Inline(definition) => Ok(definition.has_tag_like_name),
+        Object::Typed(slots) => Ok(slots.structure.shape.has_tag_like_name),
+        Object::Map(_) => {
+            let mut ahead = cursor.clone();
+            let mut fields: Fields<'a> = ahead.fields(object);
+            let mut found = false;
+            while let Some((name, field)) = ahead.next_field(&mut fields)? {
+                found |= name::is_tag_like(&name);
+                ahead.skip(field)?;
+            }
+            let length = ahead.reader.position() - cursor.reader.position();
+            cursor.charge(u32::try_from(length).unwrap_or(u32::MAX))?;
+            Ok(found)
+        }
+    }
+}
+
+/// Appends a number.
+pub(crate) fn push_number(out: &mut String, value: f64, style: JsonStyle) {
+    let whole = value as i64;
+    if value.abs() <= SAFE_INTEGER_MAX && whole as f64 == value && !is_minus_zero(value) {
+        push(out, format_args!("{whole}"));
+    } else if style == JsonStyle::Natural && value.is_finite() {
+        // Of the two formats of core, the one with exponents and with ".0" for -0 and large integers.
+        push(out, format_args!("{value:?}"));
+    } else {
+        out.push_str(r#"{"$f64":""#);
+        push_js_number(out, value);
+        if value.is_nan() {
+            out.push_str("\"}");
+        } else {
+            push(
+                out,
+                format_args!(r#"","bits":"{:016x}"}}"#, value.to_bits()),
+            );
+        }
+    }
+}
+
+fn is_minus_zero(value: f64) -> bool {
+    value == 0.0 && value.is_sign_negative()
+}
+
+/// Appends a number as JavaScript's `String(value)` does, except that -0 keeps its sign.
+pub(crate) fn push_js_number(out: &mut String, value: f64) {
+    if value.is_nan() {
+        return out.push_str("NaN");
+    }
+    if value.is_sign_negative() {
+        out.push('-');
+    }
+    if value.is_infinite() {
+        return out.push_str("Infinity");
+    }
+    // The shortest digits that read back as this number, as "d.ddde-xx".
+    let mut scientific = ShortText::default();
+    let _ = write!(scientific, "{:e}", value.abs());
+    let scientific = scientific.as_str();
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    match exponent {
+        0..21 => {
+            let before_point = exponent as usize;
+            out.push_str(first);
+            out.push_str(&rest[..rest.len().min(before_point)]);
+            out.extend(core::iter::repeat_n(
+                '0',
+                before_point.saturating_sub(rest.len()),
+            ));
+            if rest.len() > before_point {
+                out.push('.');
+                out.push_str(&rest[before_point..]);
+            }
+        }
+        -6..0 => {
+            out.push_str("0.");
+            out.extend(core::iter::repeat_n('0', (-exponent - 1) as usize));
+            out.push_str(first);
+            out.push_str(rest);
+        }
+        _ => {
+            out.push_str(mantissa);
+            push(out, format_args!("e{exponent:+}"));
+        }
+    }
+}
+
+/// Room for any double in scientific form: 17 digits, a point and `e-324`.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 24],
+    length: usize,
+}
+
+impl ShortText {
+    fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl Write for ShortText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+fn push_bigint_ref(out: &mut String, value: BigIntRef<'_>) {
+    match value.to_i128() {
+        Some(value) => push(out, format_args!(r#"{{"$bigint":"{value}"}}"#)),
+        None => push_bigint(out, &value.to_bigint()),
+    }
+}
+
+/// Appends a bigint.
+pub(crate) fn push_bigint(out: &mut String, value: &BigInt) {
+    push(out, format_args!(r#"{{"$bigint":"{value}"}}"#));
+}
+
+fn push_date(out: &mut String, milliseconds: f64) {
+    if milliseconds.is_nan() {
+        out.push_str(r#"{"$date":"invalid"}"#);
+    } else {
+        let milliseconds = milliseconds as i64;
+        push(out, format_args!(r#"{{"$date":{milliseconds}}}"#));
+    }
+}
+
+/// Appends bytes.
+pub(crate) fn push_bytes(out: &mut String, bytes: &[u8]) {
+    out.push_str(r#"{"$bytes":""#);
+    push_hex(out, bytes);
+    out.push_str("\"}");
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// Appends text in quotes, with U+FFFD for what is not valid UTF-8.
+pub(crate) fn push_text(out: &mut String, text: &[u8]) {
+    out.push('"');
+    if let Ok(text) = core::str::from_utf8(text) {
+        push_escaped(out, text);
+    } else {
+        for chunk in text.utf8_chunks() {
+            push_escaped(out, chunk.valid());
+            if !chunk.invalid().is_empty() {
+                out.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+    }
+    out.push('"');
+}
+
+fn push_escaped(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest
+        .bytes()
+        .position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        match special.as_bytes()[0] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            control => push(out, format_args!("\\u{control:04x}")),
+        }
+        rest = &special[1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: f64, style: JsonStyle) -> String {
+        let mut out = String::new();
+        push_number(&mut out, value, style);
+        out
+    }
+
+    #[test]
+    fn numbers_are_as_javascript_prints_them() {
+        let cases = [
+            (0.0, "0"),
+            (5.0, "5"),
+            (1.5, "1.5"),
+            (0.1, "0.1"),
+            (123.456, "123.456"),
+            (1e20, "100000000000000000000"),
+            (18446744073709551616.0, "18446744073709552000"),
+            (1e21, "1e+21"),
+            (1.25e300, "1.25e+300"),
+            (0.000001, "0.000001"),
+            (1e-7, "1e-7"),
+            (5e-324, "5e-324"),
+            (f64::INFINITY, "Infinity"),
+        ];
+        for (value, expected) in cases {
+            let mut out = String::new();
+            push_js_number(&mut out, value);
+            assert_eq!(out, expected);
+            if value > 0.0 {
+                out.clear();
+                push_js_number(&mut out, -value);
+                assert_eq!(out.strip_prefix('-'), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn styles_differ_in_numbers_only() {
+        assert_eq!(
+            number(1.5, JsonStyle::Tagged),
+            r#"{"$f64":"1.5","bits":"3ff8000000000000"}"#
+        );
+        assert_eq!(number(1.5, JsonStyle::Natural), "1.5");
+        assert_eq!(
+            number(-0.0, JsonStyle::Tagged),
+            r#"{"$f64":"-0","bits":"8000000000000000"}"#
+        );
+        assert_eq!(number(-0.0, JsonStyle::Natural), "-0.0");
+        for style in [JsonStyle::Tagged, JsonStyle::Natural] {
+            assert_eq!(number(-7.0, style), "-7");
+            assert_eq!(number(SAFE_INTEGER_MAX, style), "9007199254740991");
+            assert_eq!(number(f64::NAN, style), r#"{"$f64":"NaN"}"#);
+            assert_eq!(
+                number(f64::NEG_INFINITY, style),
+                r#"{"$f64":"-Infinity","bits":"fff0000000000000"}"#
+            );
+        }
+    }
+
+    #[test]
+    fn natural_numbers_read_back_to_the_same_bits() {
+        for value in [1e300, 5e-324, 0.1 + 0.2, 9007199254740993.0, 1e16, -1e-5] {
+            let text = number(value, JsonStyle::Natural);
+            assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(value.to_bits()));
+        }
+    }
+
+    #[test]
+    fn text_is_escaped_and_never_invalid() {
+        let mut out = String::new();
+        push_text(&mut out, b"a\"\\\n\r\t\x00\x1f\x7f/");
+        assert_eq!(out, "\"a\\\"\\\\\\n\\r\\t\\u0000\\u001f\u{7f}/\"");
+        out.clear();
+        push_text(&mut out, b"a\xed\xa0\x80\"b\xff");
+        assert!(out.starts_with("\"a\u{fffd}") && out.ends_with("\\\"b\u{fffd}\""));
+    }
+}

@@ -1,0 +1,130 @@
+//! Records: objects whose names are stored apart from their values (`value-codec.md` section 5).
+
+use alloc::collections::BTreeMap;
+
+use super::error::{ValueError, ValueErrorKind};
+use super::name;
+use super::reader::{Cursor, Item, Object};
+use crate::msgpack::{Reader, Token};
+
+/// The record structures that a document has defined so far, by index. Empty, and without memory, for nearly all values.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope(BTreeMap<u16, Definition>);
+
+impl Scope {
+    pub(crate) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        if !self.0.is_empty() {
+            self.0.clear();
+        }
+    }
+}
+
+/// A structure defined inside a document. Its names are read anew at each use, so that nothing is copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Definition {
+    /// Offset of the first name in the value.
+    names_at: usize,
+    count: u32,
+    /// What one use costs: its fields and the bytes of their names.
+    work: u32,
+    /// References to it take a second byte.
+    is_two_byte: bool,
+    /// Whether a field name needs the pair form of an object in JSON.
+    pub(crate) has_tag_like_name: bool,
+}
+
+impl Definition {
+    pub(crate) fn names<'a>(&self, bytes: &'a [u8]) -> Reader<'a> {
+        Reader::starting_at(bytes, self.names_at)
+    }
+
+    pub(crate) const fn count(&self) -> usize {
+        self.count as usize
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// The record that byte `id`, just read at `at`, refers to.
+    pub(crate) fn reference(&mut self, id: u8, at: usize) -> Result<Object<'a>, ValueError> {
+        let index = u16::from(id & 0x3f);
+        if let Some(&found) = self.scope.0.get(&index) {
+            return self.inline_reference(found, index, at);
+        }
+        let shape = self
+            .dictionary
+            .record(index)
+            .ok_or_else(|| ValueError::new(ValueErrorKind::UnknownRecord(index), at))?;
+        self.charge(shape.work)?;
+        self.check_room(shape.len())?;
+        Ok(Object::Shared(shape))
+    }
+
+    /// The kind of the entry that the low bits name decides whether a second byte follows.
+    fn inline_reference(
+        &mut self,
+        found: Definition,
+        index: u16,
+        at: usize,
+    ) -> Result<Object<'a>, ValueError> {
+        let mut definition = found;
+        if found.is_two_byte {
+            let [high] = self
+                .reader
+                .array()
+                .map_err(|error| ValueError::token(error, at))?;
+            let index = index + 32 * u16::from(high);
+            definition = *self
+                .scope
+                .0
+                .get(&index)
+                .ok_or_else(|| ValueError::new(ValueErrorKind::UnknownRecord(index), at))?;
+        }
+        self.charge(definition.work)?;
+        self.check_room(definition.count())?;
+        Ok(Object::Inline(definition))
+    }
+
+    /// A definition, whose extension `payload` at `at` has just been read, and the first record that uses it.
+    pub(crate) fn define(&mut self, payload: &[u8], at: usize) -> Result<Item<'a>, ValueError> {
+        let malformed = ValueError::new(ValueErrorKind::BadDefinition, at);
+        let (index, is_two_byte) = match *payload {
+            [id @ 0x40..=0x7f] => (u16::from(id & 0x3f), false),
+            [id @ 0x60..=0x7f, high] => (u16::from(id & 0x3f) + 32 * u16::from(high), true),
+            _ => return Err(malformed),
+        };
+        let count = match self.reader.token() {
+            Ok(Token::Array(count)) => count,
+            Ok(_) => return Err(malformed),
+            Err(error) => return Err(ValueError::token(error, at)),
+        };
+        let names_at = self.reader.position();
+        let mut has_tag_like_name = false;
+        for _ in 0..count {
+            let name = name::read(&mut self.reader, ValueErrorKind::BadDefinition)?;
+            has_tag_like_name |= name::is_tag_like(&name);
+        }
+        let length = self.reader.position() - names_at;
+        let definition = Definition {
+            names_at,
+            count,
+            work: count.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)),
+            is_two_byte,
+            has_tag_like_name,
+        };
+        self.scope.0.insert(index, definition);
+        self.check_room(definition.count())?;
+        self.defined(definition)
+    }
+
+    /// Each field takes at least a byte.
+    fn check_room(&self, fields: usize) -> Result<(), ValueError> {
+        if fields > self.reader.remaining() {
+            return Err(self.error(ValueErrorKind::UnexpectedEnd));
+        }
+        Ok(())
+    }
+}

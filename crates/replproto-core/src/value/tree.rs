@@ -1,0 +1,117 @@
+//! Values as owned trees.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::bigint::BigInt;
+use super::error::ValueError;
+use super::reader::{Cursor, Elements, Item};
+
+/// A record value, owned. The value model is JavaScript's: one type of number, bigints apart from it, and undefined
+/// apart from null.
+///
+/// Complete: the protocol's values have no other types.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Null.
+    Null,
+    /// Undefined.
+    Undefined,
+    /// True or false.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// A bigint.
+    BigInt(BigInt),
+    /// Text. Lone surrogates have become U+FFFD.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A date in milliseconds since 1970, a whole number; NaN for an invalid date.
+    Date(f64),
+    /// An array.
+    Array(Vec<Self>),
+    /// A map in its order; keys can be anything.
+    Map(Vec<(Self, Self)>),
+    /// An object (record, typed struct, or map of the control profile). The order of the fields has no meaning.
+    Object(Vec<(String, Self)>),
+    /// A set.
+    Set(Vec<Self>),
+    /// A regular expression.
+    RegExp {
+        /// The pattern.
+        source: String,
+        /// Its flags, for example `gi`.
+        flags: String,
+    },
+    /// A blob: the payload of its extension, see [`BlobExtension::parse`](super::BlobExtension::parse).
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    /// The field called `name`, if this is an object that has it; the last one of several.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Object(fields) => fields
+                .iter()
+                .rev()
+                .find_map(|(other, value)| (other == name).then_some(value)),
+            _ => None,
+        }
+    }
+}
+
+/// The tree of `item` and all that it opened.
+pub(crate) fn build<'a>(cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<Value, ValueError> {
+    Ok(match item {
+        Item::Null => Value::Null,
+        Item::Undefined => Value::Undefined,
+        Item::Bool(value) => Value::Bool(value),
+        Item::Number(value) => Value::Number(value),
+        Item::BigInt(value) => Value::BigInt(value.to_bigint()),
+        Item::Text(text) => Value::Text(text.to_str_lossy().into_owned()),
+        Item::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+        Item::Date(milliseconds) => Value::Date(milliseconds),
+        Item::Blob(payload) => Value::Blob(payload.to_vec()),
+        Item::Array(elements) => Value::Array(members(cursor, elements)?),
+        Item::Set(elements) => Value::Set(members(cursor, elements)?),
+        Item::RegExp(elements) => {
+            let mut texts = members(cursor, elements)?.into_iter();
+            let mut text = || match texts.next() {
+                Some(Value::Text(text)) => text,
+                _ => String::new(),
+            };
+            Value::RegExp {
+                source: text(),
+                flags: text(),
+            }
+        }
+        Item::Map(mut elements) => {
+            let mut pairs = Vec::with_capacity(elements.reserve() / 2);
+            while let Some(key) = cursor.next_element(&mut elements)? {
+                let key = build(cursor, key)?;
+                if let Some(value) = cursor.next_element(&mut elements)? {
+                    pairs.push((key, build(cursor, value)?));
+                }
+            }
+            Value::Map(pairs)
+        }
+        Item::Object(object) => {
+            let mut fields = cursor.fields(object);
+            let mut pairs = Vec::new();
+            while let Some((name, field)) = cursor.next_field(&mut fields)? {
+                pairs.push((name.into_owned(), build(cursor, field)?));
+            }
+            Value::Object(pairs)
+        }
+    })
+}
+
+fn members<'a>(cursor: &mut Cursor<'a>, mut elements: Elements) -> Result<Vec<Value>, ValueError> {
+    let mut members = Vec::with_capacity(elements.reserve());
+    while let Some(element) = cursor.next_element(&mut elements)? {
+        members.push(build(cursor, element)?);
+    }
+    Ok(members)
+}
