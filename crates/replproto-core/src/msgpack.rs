@@ -26,7 +26,10 @@ pub(crate) enum Token<'a> {
     Array(u32),
     Map(u32),
     /// Includes `undefined` (type 0) and, in the table profile, record definitions (type 0x72).
-    Extension { kind: i8, payload: &'a [u8] },
+    Extension {
+        kind: i8,
+        payload: &'a [u8],
+    },
 }
 
 /// Why no token could be read.

@@ -1,0 +1,348 @@
+//! Every limit, with its unit, its default and the reason for it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use thiserror::Error;
+
+/// Who we are, what we follow, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Our own name. Never empty.
+    pub node_name: String,
+    /// The name that the peer must have; `None` accepts any.
+    pub peer_name: Option<String>,
+    /// The database to follow. Never empty.
+    pub database: String,
+    /// Which generation of the protocol to advertise.
+    pub mode: Mode,
+    /// Which tables to follow.
+    pub tables: TableFilter,
+    /// Origins whose records the publisher is asked not to send, besides our own.
+    pub excluded_origins: Vec<String>,
+    /// What is refused.
+    pub limits: Limits,
+    /// When to pause.
+    pub flow: FlowControl,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+}
+
+/// The two generations of the protocol that are in the field (`protocol.md`, preface).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Version 5.1: no capabilities, no request ids, no resumable copies.
+    A,
+    /// Version 5.2.
+    #[default]
+    B,
+}
+
+/// Which tables of the database to follow (`protocol.md` section 3.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TableFilter {
+    /// All of them.
+    #[default]
+    All,
+    /// Only these.
+    Only(Vec<String>),
+    /// All but these.
+    Except(Vec<String>),
+}
+
+impl TableFilter {
+    /// Whether the table is wanted.
+    pub fn wants(&self, table: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|name| name == table),
+            Self::Except(names) => names.iter().all(|name| name != table),
+        }
+    }
+}
+
+/// Sizes past which the link ends with a typed error. All are above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message in bytes. The protocol's senders send up to 100,000,000 (`protocol.md` section 1.1), so the
+    /// default is 128 MiB.
+    pub message: u64,
+    /// Largest audit entry in bytes. An entry is held whole while it is decoded.
+    pub record: usize,
+    /// Largest command in bytes, without the body of a blob's chunk. A command is held whole while it is decoded.
+    pub command: usize,
+    /// What the link may keep, in bytes: tables with their dictionaries, node names, residency lists, and the blobs
+    /// that are known.
+    pub context: usize,
+    /// Transfers of blobs that have begun and not ended.
+    pub open_blobs: usize,
+    /// References of records to blobs that are neither saved nor gone.
+    pub blob_references: usize,
+    /// Keys of finished transfers that are remembered, so that a second record finds a blob that is already saved.
+    /// The oldest is forgotten first.
+    pub finished_blobs: usize,
+    /// On how many links the same blob may fail at the source before it is taken to be gone (`protocol.md` section 15,
+    /// ruling 9).
+    pub blob_tries: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 128 << 20,
+            record: 128 << 20,
+            command: 4 << 20,
+            context: 16 << 20,
+            open_blobs: 1024,
+            blob_references: 65_536,
+            finished_blobs: 16_384,
+            blob_tries: 5,
+        }
+    }
+}
+
+/// A level of something that is counted in items and in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Items.
+    pub items: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Level {
+    /// No bound. There is no other way to say it: a zero is a zero.
+    pub const UNBOUNDED: u64 = u64::MAX;
+}
+
+/// When a reason to pause is raised and when it is lifted.
+///
+/// It is raised when either count is *above* its high mark, and lifted when both are *at or below* their low marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Above this the reason is raised.
+    pub high: Level,
+    /// At or below this it is lifted.
+    pub low: Level,
+}
+
+impl Marks {
+    /// Marks for items and bytes.
+    pub const fn new(high: Level, low: Level) -> Self {
+        Self { high, low }
+    }
+
+    fn check(self, what: &'static str) -> Result<(), ConfigError> {
+        if self.high.items == 0 || self.high.bytes == 0 {
+            return Err(ConfigError::Zero(what));
+        }
+        if self.low.items > self.high.items || self.low.bytes > self.high.bytes {
+            return Err(ConfigError::Inverted(what));
+        }
+        Ok(())
+    }
+}
+
+/// The marks of the reasons to pause. See [`PauseReason`](crate::PauseReason).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowControl {
+    /// Parts of messages that are held.
+    pub inbound: Marks,
+    /// Events that are out. In the protocol's way the pause begins above 100 and ends at 0.
+    pub consumer: Marks,
+    /// Transactions and checkpoints that are out and not durable.
+    pub commits: Marks,
+    /// Bytes of blobs that are out and not written. Items are chunks.
+    pub blobs: Marks,
+}
+
+impl Default for FlowControl {
+    fn default() -> Self {
+        const ANY: u64 = Level::UNBOUNDED;
+        const fn marks(high: (u64, u64), low: (u64, u64)) -> Marks {
+            Marks::new(
+                Level {
+                    items: high.0,
+                    bytes: high.1,
+                },
+                Level {
+                    items: low.0,
+                    bytes: low.1,
+                },
+            )
+        }
+        Self {
+            inbound: marks((ANY, 4 << 20), (ANY, 2 << 20)),
+            consumer: marks((100, 4 << 20), (0, 2 << 20)),
+            commits: marks((150, ANY), (75, ANY)),
+            blobs: marks((ANY, 1 << 20), (ANY, 512 << 10)),
+        }
+    }
+}
+
+/// How long to wait. All are above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Between two pings. Pings also go out while reading is paused.
+    pub ping_interval: Duration,
+    /// Silence of the peer, while reading is not paused, after which the link ends.
+    pub ping_timeout: Duration,
+    /// The same while a base copy is under way, and the limit for its last step.
+    pub copy_timeout: Duration,
+    /// From the open socket to the answered subscription, not counting paused time. A peer may ask for more, up to four
+    /// times this or ten minutes, whichever is more.
+    pub setup: Duration,
+    /// Silence of a blob's transfer, not counting paused time.
+    pub blob: Duration,
+    /// How long the cursor may be held by a blob that failed before the link is renewed to get it.
+    pub blob_gap: Duration,
+    /// How long reading may be paused without any progress of the application.
+    pub pause_stall: Duration,
+    /// How long the application may be not ready.
+    pub not_ready: Duration,
+    /// How long a confirmation waits for others to join it.
+    pub confirm_delay: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(60),
+            copy_timeout: Duration::from_secs(300),
+            setup: Duration::from_secs(150),
+            blob: Duration::from_secs(900),
+            blob_gap: Duration::from_secs(900),
+            pause_stall: Duration::from_secs(1800),
+            not_ready: Duration::from_secs(60),
+            confirm_delay: Duration::from_millis(2),
+        }
+    }
+}
+
+impl Config {
+    /// A configuration with every default.
+    pub fn new(node_name: impl Into<String>, database: impl Into<String>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            peer_name: None,
+            database: database.into(),
+            mode: Mode::default(),
+            tables: TableFilter::default(),
+            excluded_origins: Vec::new(),
+            limits: Limits::default(),
+            flow: FlowControl::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first value that makes no sense, by name. No value means "off" by accident.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (name, text) in [("node_name", &self.node_name), ("database", &self.database)] {
+            if text.is_empty() {
+                return Err(ConfigError::Empty(name));
+            }
+        }
+        let Limits {
+            message,
+            record,
+            command,
+            context,
+            open_blobs,
+            blob_references,
+            finished_blobs,
+            blob_tries,
+        } = self.limits;
+        for (name, is_zero) in [
+            ("limits.message", message == 0),
+            ("limits.record", record == 0),
+            ("limits.command", command == 0),
+            ("limits.context", context == 0),
+            ("limits.open_blobs", open_blobs == 0),
+            ("limits.blob_references", blob_references == 0),
+            ("limits.finished_blobs", finished_blobs == 0),
+            ("limits.blob_tries", blob_tries == 0),
+        ] {
+            if is_zero {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        self.flow.inbound.check("flow.inbound")?;
+        self.flow.consumer.check("flow.consumer")?;
+        self.flow.commits.check("flow.commits")?;
+        self.flow.blobs.check("flow.blobs")?;
+        let Timeouts {
+            ping_interval,
+            ping_timeout,
+            copy_timeout,
+            setup,
+            blob,
+            blob_gap,
+            pause_stall,
+            not_ready,
+            confirm_delay,
+        } = self.timeouts;
+        for (name, duration) in [
+            ("timeouts.ping_interval", ping_interval),
+            ("timeouts.ping_timeout", ping_timeout),
+            ("timeouts.copy_timeout", copy_timeout),
+            ("timeouts.setup", setup),
+            ("timeouts.blob", blob),
+            ("timeouts.blob_gap", blob_gap),
+            ("timeouts.pause_stall", pause_stall),
+            ("timeouts.not_ready", not_ready),
+            ("timeouts.confirm_delay", confirm_delay),
+        ] {
+            if duration.is_zero() {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A configuration that makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A name is empty.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// A limit or a time is zero, which would stop everything at once.
+    #[error("{0} is zero")]
+    Zero(&'static str),
+    /// A low mark lies above its high mark.
+    #[error("{0}: the low mark lies above the high mark")]
+    Inverted(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::new("us", "data").check(), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_off_by_accident() {
+        let mut config = Config::new("us", "data");
+        config.flow.consumer.high.items = 0;
+        assert_eq!(config.check(), Err(ConfigError::Zero("flow.consumer")));
+        let mut config = Config::new("us", "data");
+        config.flow.blobs.low.bytes = config.flow.blobs.high.bytes + 1;
+        assert_eq!(config.check(), Err(ConfigError::Inverted("flow.blobs")));
+        let mut config = Config::new("us", "data");
+        config.timeouts.setup = Duration::ZERO;
+        assert_eq!(config.check(), Err(ConfigError::Zero("timeouts.setup")));
+        assert_eq!(
+            Config::new("", "data").check(),
+            Err(ConfigError::Empty("node_name"))
+        );
+    }
+}

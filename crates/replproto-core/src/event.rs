@@ -1,0 +1,202 @@
+//! What the application sees.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::cursor::Cursor;
+use crate::id::{BlobId, CommitId, Name};
+use crate::record::{Record, RecordKind};
+use crate::table::{Table, TableDefinition};
+use crate::time::{Sequence, WallTime};
+use crate::value::ValueError;
+
+/// One step of the peer's log, in order.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer has accepted the subscription and described its tables; comes again when a definition changes.
+    Schema(Schema),
+    /// A table is announced, or its definition has changed. Comes before the first record that needs it; may repeat.
+    Table(Arc<Table>),
+    /// A change of a record, belonging to the transaction that the next [`Event::EndTransaction`] ends.
+    Record(Record),
+    /// A record that cannot be used and never will be: passed over. Belongs to the open transaction.
+    RecordSkipped(SkippedRecord),
+    /// The transaction is complete: make durable what came since the last one, and the cursor if there is one, in one
+    /// step. One message gives one end of transaction.
+    EndTransaction(EndTransaction),
+    /// The cursor moved without a transaction of its own, for example because a blob has been saved.
+    Checkpoint(Checkpoint),
+    /// A base copy begins: every record of the source follows.
+    CopyStarted(CopyStarted),
+    /// The base copy is complete and durable: rows that it did not bring are gone at the source.
+    CopyCompleted(Checkpoint),
+    /// A blob did not come whole. The cursor stays before the first record that needs it, and the blob comes again on a
+    /// later link.
+    BlobHeld(BlobFailure),
+    /// A blob is gone at the source, or was tried too often. The cursor passes it.
+    BlobGone(BlobFailure),
+}
+
+/// Whom we follow, and the tables it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    /// The publisher's own name. A cursor means nothing to a publisher of another name.
+    pub peer: Name,
+    /// The database that the peer speaks of.
+    pub database: Name,
+    /// Its tables, as far as they were asked for.
+    pub tables: Arc<[TableDefinition]>,
+}
+
+/// The end of a transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndTransaction {
+    /// To be named in [`Input::Committed`](crate::Input::Committed).
+    pub id: CommitId,
+    /// The publisher's position in its log, if this message told it.
+    pub sequence: Option<Sequence>,
+    /// The cursor to store in the same step as the transaction. `None`: it does not move yet, or moves later with a
+    /// [`Event::Checkpoint`].
+    pub cursor: Option<Cursor>,
+}
+
+/// A cursor to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// To be named in [`Input::Committed`](crate::Input::Committed).
+    pub id: CommitId,
+    /// The cursor. Everything that it covers is durable already.
+    pub cursor: Cursor,
+}
+
+/// The beginning of a base copy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyStarted {
+    /// The copy's identity, the same when it is resumed on a later link. `None` from an old peer, whose copies
+    /// cannot be resumed.
+    pub copy_start: Option<WallTime>,
+    /// Not asked for: the publisher no longer has the log from the requested position on. What it deleted meanwhile
+    /// is only known at the copy's end (`protocol.md` section 15, ruling 15).
+    pub forced: bool,
+    /// It goes on where an earlier link stopped.
+    pub resumed: bool,
+}
+
+/// A record that was passed over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SkippedRecord {
+    /// The table.
+    pub table: Name,
+    /// The id's bytes; see [`Key::decode`](crate::key::Key::decode).
+    pub key: Vec<u8>,
+    /// The version.
+    pub version: WallTime,
+    /// What the entry asked for.
+    pub kind: RecordKind,
+    /// What is wrong with it.
+    pub error: ValueError,
+}
+
+/// A blob that did not arrive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlobFailure {
+    /// The transfer, if one had begun.
+    pub blob: Option<BlobId>,
+    /// The publisher's id of the blob's file.
+    pub file: Name,
+    /// The first record that waits for it, if one came before the failure.
+    pub record: Option<BlobOwner>,
+    /// What went wrong.
+    pub fault: BlobFault,
+}
+
+/// A record that refers to a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobOwner {
+    /// The table.
+    pub table: Name,
+    /// The id's bytes; see [`Key::decode`](crate::key::Key::decode).
+    pub key: Vec<u8>,
+}
+
+/// What was wrong with a blob.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum BlobFault {
+    /// The source could not read it (`protocol.md` section 3.10).
+    Source {
+        /// The peer's words.
+        message: String,
+        /// A file-system code such as `ENOENT`, from newer peers.
+        code: Option<String>,
+        /// 404 gone, 500 corrupt, 503 temporarily unavailable; from newer peers.
+        status: Option<u16>,
+    },
+    /// Nothing of it came for too long.
+    Idle,
+    /// It has more or fewer bytes than were announced.
+    Size {
+        /// What the peer announced, in bytes.
+        announced: u64,
+        /// How many bytes came, at least.
+        received: u64,
+    },
+    /// The blob store could not save it.
+    Local {
+        /// The store's words.
+        why: String,
+    },
+}
+
+impl BlobFault {
+    /// The source has said that the blob will never come: its file is gone (ENOENT, 404) or corrupt (500)
+    /// (`protocol.md` section 10, #405 and #443).
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Source { code, status, .. } => {
+                code.as_deref() == Some("ENOENT") || matches!(status, Some(404 | 500))
+            }
+            Self::Idle | Self::Size { .. } | Self::Local { .. } => false,
+        }
+    }
+
+    /// The name, in the form used in logs and metrics.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Source { .. } => "source",
+            Self::Idle => "idle",
+            Self::Size { .. } => "size",
+            Self::Local { .. } => "local",
+        }
+    }
+}
+
+impl fmt::Display for BlobFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source {
+                message,
+                code,
+                status,
+            } => {
+                write!(f, "the source could not read it: {message}")?;
+                if let Some(code) = code {
+                    write!(f, " ({code})")?;
+                }
+                if let Some(status) = status {
+                    write!(f, " (status {status})")?;
+                }
+                Ok(())
+            }
+            Self::Idle => f.write_str("its bytes stopped coming"),
+            Self::Size {
+                announced,
+                received,
+            } => write!(f, "{announced} bytes were announced, {received} came"),
+            Self::Local { why } => write!(f, "the blob store could not save it: {why}"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the host tells the core.
+
+use alloc::string::String;
+
+use bytes::Bytes;
+
+use crate::id::{BlobId, CommitId};
+use crate::time::Instant;
+
+/// Something that happened outside, told to [`Receiver::handle`](crate::Receiver::handle).
+///
+/// This is also the format of a recording: the same inputs at the same times give the same commands.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Input {
+    /// The WebSocket is open, with the right subprotocol.
+    Connected,
+    /// The peer closed the WebSocket, with this code (1005: none was given) and reason.
+    PeerClosed {
+        /// WebSocket close code.
+        code: u16,
+        /// The peer's text, at most 123 bytes on the wire.
+        reason: String,
+    },
+    /// The connection is gone without a close frame, or could not be used any more.
+    TransportLost,
+    /// Bytes of a binary message. A message comes whole (`last` is true) or in several parts, in order.
+    Message {
+        /// The bytes. They are kept as they are, not copied.
+        bytes: Bytes,
+        /// The message ends with these bytes.
+        last: bool,
+    },
+    /// The peer sent a text message, which this protocol does not have (`protocol.md` section 15, ruling 11).
+    TextMessage,
+    /// Bytes arrived that are not (yet) a message: proof of life for a peer that sends one large message slowly.
+    Heard {
+        /// How many bytes. A zero is ignored.
+        bytes: u64,
+    },
+    /// The peer answered a ping, or pinged by itself.
+    Pong,
+    /// The application took this many events off its memory queue, oldest first. It says nothing about durability.
+    Consumed {
+        /// How many events.
+        events: u64,
+    },
+    /// A transaction, a checkpoint or a completed copy is durable, together with its cursor if it had one.
+    /// Acknowledgements may come in any order.
+    Committed(CommitId),
+    /// The blob store wrote bytes of a transfer and no longer holds them in memory.
+    BlobWritten {
+        /// The transfer.
+        blob: BlobId,
+        /// How many bytes, in the order in which they were handed out.
+        bytes: u64,
+    },
+    /// All bytes of the transfer are durable under their final name.
+    BlobSaved(BlobId),
+    /// The blob store could not save this transfer and has thrown away what it had. Always transient: the cursor is held,
+    /// and the blob comes again on a later link (`protocol.md` section 15, ruling 17).
+    BlobFailed {
+        /// The transfer.
+        blob: BlobId,
+        /// The store's own words, for the report.
+        why: String,
+    },
+    /// The host could not decode the value of this many records, and has passed over them.
+    Skipped {
+        /// How many records.
+        records: u64,
+    },
+    /// The application can take records.
+    Ready,
+    /// The application cannot take records for now. Bounded by
+    /// [`Timeouts::not_ready`](crate::config::Timeouts::not_ready).
+    NotReady,
+    /// Stop reading, finish what is in hand, confirm it, then close; at the deadline, close with what is done.
+    Drain {
+        /// When to give up.
+        deadline: Instant,
+    },
+    /// Close now.
+    Shutdown,
+    /// Time has passed.
+    Tick,
+}

@@ -1,0 +1,623 @@
+//! Blobs on their way: transfers that the peer has begun, and references of records to them, in whatever order they come.
+//!
+//! A transfer is known by its transfer id if it has one, else by its file id (`protocol.md` section 6.4). Its life:
+//! *awaited* (a record refers to it) → *open* (its first chunk came) → *ended* (its last chunk was handed out) → *saved*,
+//! or from anywhere to *failed* (it may come again) or *gone* (it never will).
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::command::AbortReason;
+use crate::config::Limits;
+use crate::error::Oversize;
+use crate::event::{BlobFault, BlobOwner};
+use crate::id::Name;
+use crate::wire::message::ChunkHeader;
+
+use super::inbox::Slot;
+
+/// Charged for each chunk besides its bytes, so that a flood of empty chunks is bounded by the same budget.
+pub(super) const CHUNK_OVERHEAD: u64 = 512;
+
+/// The longest file id in bytes. The protocol's are hexadecimal numbers.
+pub(super) const MAX_FILE_ID: usize = 128;
+
+/// The longest record id in bytes that is kept for the report of a failure.
+const MAX_OWNER_KEY: usize = 256;
+
+/// What tells one transfer from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    File(Name),
+    Transfer(u64),
+}
+
+impl Key {
+    pub(super) fn new(file: &Name, transfer: Option<u64>) -> Self {
+        transfer.map_or_else(|| Self::File(file.clone()), Self::Transfer)
+    }
+}
+
+/// A chunk that was handed out and is not written.
+#[derive(Debug)]
+pub(super) struct ChunkOut {
+    bytes: u64,
+    slot: Option<Slot>,
+}
+
+/// Charges to give back: bytes of the blob gauge (chunks with their overhead) and holds on parts.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    pub(super) chunks: u64,
+    pub(super) bytes: u64,
+    pub(super) slots: Vec<Slot>,
+}
+
+impl Released {
+    fn chunk(&mut self, chunk: ChunkOut) {
+        self.chunks += 1;
+        self.bytes += CHUNK_OVERHEAD;
+        self.slots.extend(chunk.slot);
+    }
+
+    fn chunks(&mut self, chunks: VecDeque<ChunkOut>) {
+        for chunk in chunks {
+            self.bytes += chunk.bytes;
+            self.chunk(chunk);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Transfer {
+    id: u64,
+    /// The size that the peer announced.
+    size: Option<u64>,
+    received: u64,
+    out: VecDeque<ChunkOut>,
+    /// Bytes in `out`.
+    bytes_out: u64,
+    /// Link time (without pauses) of the last chunk.
+    last_activity: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Awaited {
+        since: Duration,
+    },
+    Open(Transfer),
+    Ended(Transfer),
+    /// Needed again: the cursor stays. `is_dead`: the rest of the transfer is still to come, and is dropped.
+    Failed {
+        is_dead: bool,
+    },
+    /// Passed.
+    Gone {
+        is_dead: bool,
+    },
+    Saved,
+}
+
+#[derive(Debug)]
+struct Blob {
+    file: Name,
+    state: State,
+    /// Transactions that wait for it, once for each reference.
+    waiting: Vec<u64>,
+    /// The first record that refers to it.
+    owner: Option<BlobOwner>,
+}
+
+impl Blob {
+    /// Whether nothing is lost by forgetting it: if it is needed, the source sends it again.
+    const fn is_finished(&self) -> bool {
+        match self.state {
+            State::Saved | State::Gone { .. } => true,
+            State::Failed { .. } => self.waiting.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// How often blobs could not be read at the source, over the links to one publisher. Hand it from one link to the next
+/// (`protocol.md` section 15, ruling 9).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlobTries(BTreeMap<Name, u32>);
+
+impl BlobTries {
+    /// More failing blobs than this are not counted, but simply tried again.
+    const CAPACITY: usize = 16_384;
+
+    /// Counts one more failure, and gives how many there were.
+    fn count(&mut self, file: &Name) -> u32 {
+        if let Some(tries) = self.0.get_mut(file) {
+            *tries = tries.saturating_add(1);
+            return *tries;
+        }
+        if self.0.len() < Self::CAPACITY {
+            self.0.insert(file.clone(), 1);
+        }
+        1
+    }
+}
+
+/// A blob failed: what there is to say and to do.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The transfer, if it had begun; `abort` tells whether the store has to be told.
+    pub(super) transfer: Option<u64>,
+    pub(super) abort: Option<AbortReason>,
+    pub(super) file: Name,
+    pub(super) owner: Option<BlobOwner>,
+    pub(super) fault: BlobFault,
+    pub(super) is_gone: bool,
+    /// Transactions that need not wait for it any more.
+    pub(super) settled: Vec<u64>,
+    pub(super) released: Released,
+}
+
+/// What to do with the body of a chunk.
+#[derive(Debug)]
+pub(super) enum OnChunk {
+    /// Hand it on. The number is new if `opened`.
+    Deliver { id: u64, opened: bool },
+    /// Drop it: the transfer is dead, or nobody needs it.
+    Drop,
+    /// Drop it: the chunk says that the blob failed.
+    Failed(Failure),
+}
+
+/// Too many of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany {
+    pub(super) what: Oversize,
+    pub(super) limit: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum AckError {
+    /// Never handed out on this link.
+    Unknown,
+    /// More bytes than are out.
+    TooMuch { out: u64 },
+    /// Saved before its end.
+    NotEnded,
+}
+
+#[derive(Debug)]
+pub(super) struct Blobs {
+    limits: Limits,
+    blobs: BTreeMap<Key, Blob>,
+    /// Open and ended transfers by number.
+    transfers: BTreeMap<u64, Key>,
+    next: u64,
+    open: usize,
+    references: usize,
+    /// Keys of blobs that nothing waits for any more, oldest first.
+    finished: VecDeque<Key>,
+    /// Failed blobs that a transaction waits for.
+    gaps: usize,
+    tries: BlobTries,
+}
+
+impl Blobs {
+    pub(super) fn new(limits: Limits, tries: BlobTries) -> Self {
+        Self {
+            limits,
+            blobs: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            next: 0,
+            open: 0,
+            references: 0,
+            finished: VecDeque::new(),
+            gaps: 0,
+            tries,
+        }
+    }
+
+    /// A record of this transaction refers to a blob. Gives whether the transaction has to wait for it.
+    pub(super) fn refer(
+        &mut self,
+        key: Key,
+        file: &Name,
+        transaction: u64,
+        owner: impl FnOnce() -> BlobOwner,
+        now: Duration,
+    ) -> Result<bool, TooMany> {
+        let blob = self.blobs.entry(key).or_insert_with(|| Blob {
+            file: file.clone(),
+            state: State::Awaited { since: now },
+            waiting: Vec::new(),
+            owner: None,
+        });
+        if matches!(blob.state, State::Saved | State::Gone { .. }) {
+            return Ok(false);
+        }
+        if matches!(blob.state, State::Failed { .. }) && blob.waiting.is_empty() {
+            self.gaps += 1;
+        }
+        if blob.owner.is_none() {
+            let mut owner = owner();
+            if owner.key.len() > MAX_OWNER_KEY {
+                owner.key = Vec::new();
+            }
+            blob.owner = Some(owner);
+        }
+        blob.waiting.push(transaction);
+        self.references += 1;
+        if self.references > self.limits.blob_references {
+            return Err(TooMany {
+                what: Oversize::BlobReferences,
+                limit: self.limits.blob_references as u64,
+            });
+        }
+        Ok(true)
+    }
+
+    /// A chunk begins.
+    pub(super) fn chunk(
+        &mut self,
+        header: &ChunkHeader,
+        file: &Name,
+        now: Duration,
+    ) -> Result<OnChunk, TooMany> {
+        let key = Key::new(file, header.transfer);
+        if let Some(message) = &header.error {
+            let fault = BlobFault::Source {
+                message: message.clone(),
+                code: header.error_code.clone(),
+                status: header.error_status,
+            };
+            return Ok(self.source_failed(key, file, fault));
+        }
+        let may_be_new = match self.blobs.get_mut(&key) {
+            None => true,
+            Some(blob) => match &mut blob.state {
+                State::Awaited { .. } => true,
+                State::Open(transfer) => {
+                    transfer.last_activity = now;
+                    transfer.size = transfer.size.or(header.size);
+                    return Ok(OnChunk::Deliver {
+                        id: transfer.id,
+                        opened: false,
+                    });
+                }
+                // A transfer under a key that is done with: its bytes are not needed, and it cannot unsettle the key.
+                State::Ended(_) | State::Saved => false,
+                State::Failed { is_dead } | State::Gone { is_dead } => {
+                    let was_dead = *is_dead;
+                    if was_dead && header.finished {
+                        *is_dead = false;
+                    }
+                    !was_dead
+                }
+            },
+        };
+        if !may_be_new {
+            return Ok(OnChunk::Drop);
+        }
+        if self.open >= self.limits.open_blobs {
+            return Err(TooMany {
+                what: Oversize::OpenBlobs,
+                limit: self.limits.open_blobs as u64,
+            });
+        }
+        let id = self.next;
+        self.next += 1;
+        self.open += 1;
+        self.transfers.insert(id, key.clone());
+        let blob = self.blobs.entry(key).or_insert_with(|| Blob {
+            file: file.clone(),
+            state: State::Awaited { since: now },
+            waiting: Vec::new(),
+            owner: None,
+        });
+        if matches!(blob.state, State::Failed { .. }) && !blob.waiting.is_empty() {
+            // It comes again on the same link.
+            self.gaps -= 1;
+        }
+        blob.state = State::Open(Transfer {
+            id,
+            size: header.size,
+            received: 0,
+            out: VecDeque::new(),
+            bytes_out: 0,
+            last_activity: now,
+        });
+        Ok(OnChunk::Deliver { id, opened: true })
+    }
+
+    fn source_failed(&mut self, key: Key, file: &Name, fault: BlobFault) -> OnChunk {
+        match self.blobs.get_mut(&key).map(|blob| &mut blob.state) {
+            Some(State::Ended(_) | State::Saved) => OnChunk::Drop,
+            Some(State::Gone { is_dead }) => {
+                *is_dead = false;
+                OnChunk::Drop
+            }
+            Some(State::Failed { is_dead }) if !fault.is_permanent() => {
+                *is_dead = false;
+                OnChunk::Drop
+            }
+            _ => OnChunk::Failed(self.fail(key, file, fault, false)),
+        }
+    }
+
+    /// Bytes of the chunk's body are handed out. `Some`: they are more or fewer than announced, the transfer has failed and
+    /// they must not be.
+    pub(super) fn body(&mut self, id: u64, length: u64, is_last: bool) -> Option<Failure> {
+        let key = self.transfers.get(&id)?;
+        let blob = self.blobs.get_mut(key)?;
+        let State::Open(transfer) = &mut blob.state else {
+            return None;
+        };
+        transfer.received += length;
+        let received = transfer.received;
+        let announced = transfer.size.filter(|size| {
+            if is_last {
+                *size != received
+            } else {
+                *size < received
+            }
+        });
+        if let Some(announced) = announced {
+            let (key, file) = (key.clone(), blob.file.clone());
+            let fault = BlobFault::Size {
+                announced,
+                received,
+            };
+            return Some(self.fail(key, &file, fault, !is_last));
+        }
+        if is_last {
+            self.open -= 1;
+            if let State::Open(transfer) =
+                core::mem::replace(&mut blob.state, State::Failed { is_dead: false })
+            {
+                blob.state = State::Ended(transfer);
+            }
+        }
+        None
+    }
+
+    /// A chunk was handed out.
+    pub(super) fn handed_out(&mut self, id: u64, bytes: u64, slot: Option<Slot>) {
+        if let Some(transfer) = self.transfer_mut(id) {
+            transfer.bytes_out += bytes;
+            transfer.out.push_back(ChunkOut { bytes, slot });
+        }
+    }
+
+    /// The rest of a dead transfer has been dropped: what comes under its key now is a new one.
+    pub(super) fn dead_ended(&mut self, key: &Key) {
+        if let Some(State::Failed { is_dead } | State::Gone { is_dead }) =
+            self.blobs.get_mut(key).map(|blob| &mut blob.state)
+        {
+            *is_dead = false;
+        }
+    }
+
+    /// Whether this transfer still takes chunks.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        self.transfers.get(&id).is_some_and(|key| {
+            matches!(
+                self.blobs.get(key).map(|blob| &blob.state),
+                Some(State::Open(_))
+            )
+        })
+    }
+
+    fn transfer_mut(&mut self, id: u64) -> Option<&mut Transfer> {
+        let key = self.transfers.get(&id)?;
+        match &mut self.blobs.get_mut(key)?.state {
+            State::Open(transfer) | State::Ended(transfer) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    const fn check_known(&self, id: u64) -> Result<(), AckError> {
+        if id < self.next {
+            Ok(())
+        } else {
+            Err(AckError::Unknown)
+        }
+    }
+
+    /// Bytes were written, oldest first. `Ok(None)`: the transfer is over already.
+    pub(super) fn written(&mut self, id: u64, bytes: u64) -> Result<Option<Released>, AckError> {
+        self.check_known(id)?;
+        let Some(transfer) = self.transfer_mut(id) else {
+            return Ok(None);
+        };
+        if bytes > transfer.bytes_out {
+            return Err(AckError::TooMuch {
+                out: transfer.bytes_out,
+            });
+        }
+        transfer.bytes_out -= bytes;
+        let mut released = Released {
+            bytes,
+            ..Released::default()
+        };
+        let mut left = bytes;
+        while let Some(chunk) = transfer.out.front_mut() {
+            if chunk.bytes > left {
+                chunk.bytes -= left;
+                break;
+            }
+            left -= chunk.bytes;
+            if let Some(chunk) = transfer.out.pop_front() {
+                released.chunk(chunk);
+            }
+        }
+        Ok(Some(released))
+    }
+
+    /// The blob is durable. Gives the transactions that waited for it.
+    pub(super) fn saved(&mut self, id: u64) -> Result<Option<(Vec<u64>, Released)>, AckError> {
+        self.check_known(id)?;
+        let Some(key) = self.transfers.get(&id) else {
+            return Ok(None);
+        };
+        let Some(blob) = self.blobs.get_mut(key) else {
+            return Ok(None);
+        };
+        let State::Ended(transfer) = &mut blob.state else {
+            return Err(AckError::NotEnded);
+        };
+        let mut released = Released::default();
+        released.chunks(core::mem::take(&mut transfer.out));
+        blob.state = State::Saved;
+        self.tries.0.remove(&blob.file);
+        let settled = core::mem::take(&mut blob.waiting);
+        self.references -= settled.len();
+        if let Some(key) = self.transfers.remove(&id) {
+            self.finish(key);
+        }
+        Ok(Some((settled, released)))
+    }
+
+    /// The store could not save the blob.
+    pub(super) fn failed(
+        &mut self,
+        id: u64,
+        fault: BlobFault,
+    ) -> Result<Option<Failure>, AckError> {
+        self.check_known(id)?;
+        let Some(key) = self.transfers.get(&id).cloned() else {
+            return Ok(None);
+        };
+        let Some(blob) = self.blobs.get(&key) else {
+            return Ok(None);
+        };
+        let (file, is_dead) = (blob.file.clone(), matches!(blob.state, State::Open(_)));
+        let mut failure = self.fail(key, &file, fault, is_dead);
+        // The store has thrown it away itself.
+        failure.abort = None;
+        Ok(Some(failure))
+    }
+
+    /// The blobs of which nothing came for `timeout` of link time. Each is to be given to [`Blobs::fail_idle`].
+    pub(super) fn idle(&self, timeout: Duration, now: Duration) -> Vec<Key> {
+        let is_idle = |blob| Self::last_activity(blob).is_some_and(|last| last + timeout <= now);
+        self.blobs
+            .iter()
+            .filter(|(_, blob)| is_idle(blob))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// One of them fails.
+    pub(super) fn fail_idle(&mut self, key: Key) -> Option<Failure> {
+        let blob = self.blobs.get(&key)?;
+        let (file, is_dead) = (blob.file.clone(), matches!(blob.state, State::Open(_)));
+        Some(self.fail(key, &file, BlobFault::Idle, is_dead))
+    }
+
+    /// The link time at which the blob that has been silent longest was last heard of.
+    pub(super) fn oldest_activity(&self) -> Option<Duration> {
+        self.blobs.values().filter_map(Self::last_activity).min()
+    }
+
+    const fn last_activity(blob: &Blob) -> Option<Duration> {
+        match &blob.state {
+            State::Awaited { since } => Some(*since),
+            State::Open(transfer) => Some(transfer.last_activity),
+            _ => None,
+        }
+    }
+
+    /// The one way in which a blob fails.
+    fn fail(&mut self, key: Key, file: &Name, fault: BlobFault, is_dead: bool) -> Failure {
+        let abort = match &fault {
+            BlobFault::Idle => AbortReason::Idle,
+            BlobFault::Size { .. } => AbortReason::Size,
+            BlobFault::Source { .. } | BlobFault::Local { .. } => AbortReason::Source,
+        };
+        // Only the source can declare a blob gone: by saying so, or by failing on too many links.
+        let is_gone = match &fault {
+            BlobFault::Local { .. } => false,
+            fault => fault.is_permanent() || self.tries.count(file) >= self.limits.blob_tries,
+        };
+        let blob = self.blobs.entry(key.clone()).or_insert_with(|| Blob {
+            file: file.clone(),
+            state: State::Failed { is_dead },
+            waiting: Vec::new(),
+            owner: None,
+        });
+        let new = if is_gone {
+            State::Gone { is_dead }
+        } else {
+            State::Failed { is_dead }
+        };
+        let was_gap = matches!(blob.state, State::Failed { .. }) && !blob.waiting.is_empty();
+        let was_open = matches!(blob.state, State::Open(_));
+        let mut released = Released::default();
+        let mut id = None;
+        if let State::Open(transfer) | State::Ended(transfer) =
+            core::mem::replace(&mut blob.state, new)
+        {
+            id = Some(transfer.id);
+            released.chunks(transfer.out);
+            self.transfers.remove(&transfer.id);
+        }
+        self.open -= usize::from(was_open);
+        let owner = blob.owner.clone();
+        let mut settled = Vec::new();
+        self.gaps -= usize::from(was_gap);
+        if is_gone {
+            settled = core::mem::take(&mut blob.waiting);
+            self.references -= settled.len();
+            self.tries.0.remove(file);
+            self.finish(key);
+        } else if blob.waiting.is_empty() {
+            // Nobody needs it yet, and perhaps nobody ever will.
+            self.finish(key);
+        } else {
+            self.gaps += 1;
+        }
+        Failure {
+            transfer: id,
+            abort: id.map(|_| abort),
+            file: file.clone(),
+            owner,
+            fault,
+            is_gone,
+            settled,
+            released,
+        }
+    }
+
+    /// Remembers a key that is done with, and forgets the oldest.
+    fn finish(&mut self, key: Key) {
+        self.finished.push_back(key);
+        while self.finished.len() > self.limits.finished_blobs {
+            if let Some(oldest) = self.finished.pop_front() {
+                // It may have come to life again meanwhile.
+                if self.blobs.get(&oldest).is_some_and(Blob::is_finished) {
+                    self.blobs.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// Whether a transaction waits for a blob that has failed.
+    pub(super) const fn has_gap(&self) -> bool {
+        self.gaps > 0
+    }
+
+    /// Whether any transfer is open or being saved, or any record waits for one.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.transfers.is_empty() && self.references == 0
+    }
+
+    /// Transfers that the store has not finished with.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = u64> + '_ {
+        self.transfers.keys().copied()
+    }
+
+    /// What to hand to the next link.
+    pub(super) const fn tries(&self) -> &BlobTries {
+        &self.tries
+    }
+}

@@ -1,0 +1,114 @@
+//! What the peer has told us that its records need: names of nodes, tables with their dictionaries, residency lists.
+//!
+//! All of it belongs to one link, and all of it is bounded by [`Limits::context`](crate::config::Limits::context).
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::error::WireError;
+use crate::id::Name;
+use crate::table::{Table, TableDefinition};
+use crate::value::Dictionary;
+use crate::wire::message::TableStructure;
+
+/// A rough size of a small allocation with its place in a tree.
+const OVERHEAD: usize = 96;
+
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    nodes: BTreeMap<u32, Name>,
+    nodes_size: usize,
+    tables: BTreeMap<u32, KnownTable>,
+    tables_size: usize,
+    residency: BTreeMap<u32, Arc<[Name]>>,
+    residency_size: usize,
+}
+
+#[derive(Debug)]
+struct KnownTable {
+    table: Arc<Table>,
+    is_wanted: bool,
+    size: usize,
+}
+
+impl Context {
+    /// Bytes that are kept, roughly.
+    pub(super) const fn size(&self) -> usize {
+        self.nodes_size + self.tables_size + self.residency_size
+    }
+
+    /// The complete map of the peer's node ids replaces what was known (`protocol.md` section 3.5).
+    pub(super) fn set_nodes(&mut self, ids: Vec<(String, u32)>) {
+        self.nodes_size = ids.iter().map(|(name, _)| OVERHEAD + name.len()).sum();
+        self.nodes = ids
+            .into_iter()
+            .map(|(name, id)| (id, Name::from(name.as_str())))
+            .collect();
+    }
+
+    /// A table's dictionary replaces the one that was known. Gives the table and what it costs.
+    pub(super) fn set_table(
+        &mut self,
+        structure: TableStructure,
+        is_wanted: bool,
+    ) -> Result<(Arc<Table>, usize), WireError> {
+        let dictionary = Dictionary::decode(structure.typed.as_deref(), structure.named.as_deref())
+            .map_err(WireError::Structures)?;
+        let size = OVERHEAD + dictionary.heap_bytes() + definition_size(&structure.definition);
+        let table = Arc::new(Table {
+            name: structure.definition.table.as_str().into(),
+            definition: structure.definition,
+            dictionary,
+        });
+        let known = KnownTable {
+            table: Arc::clone(&table),
+            is_wanted,
+            size,
+        };
+        self.tables_size += size;
+        if let Some(replaced) = self.tables.insert(structure.table, known) {
+            self.tables_size -= replaced.size;
+        }
+        Ok((table, size))
+    }
+
+    pub(super) fn set_residency(&mut self, id: u32, nodes: &[String]) {
+        let size = |nodes: usize, text: usize| OVERHEAD * (1 + nodes) + text;
+        self.residency_size += size(nodes.len(), nodes.iter().map(String::len).sum());
+        let nodes = nodes.iter().map(|name| name.as_str().into()).collect();
+        if let Some(replaced) = self.residency.insert(id, nodes) {
+            self.residency_size -=
+                size(replaced.len(), replaced.iter().map(|name| name.len()).sum());
+        }
+    }
+
+    #[inline]
+    pub(super) fn node(&self, id: u32) -> Option<&Name> {
+        self.nodes.get(&id)
+    }
+
+    /// The table, and whether it is wanted.
+    #[inline]
+    pub(super) fn table(&self, id: u32) -> Option<(&Arc<Table>, bool)> {
+        let known = self.tables.get(&id)?;
+        Some((&known.table, known.is_wanted))
+    }
+
+    /// The nodes of a residency id. An unknown id means "no list" (`protocol.md` section 3.7).
+    #[inline]
+    pub(super) fn residency(&self, id: Option<u32>) -> Option<Arc<[Name]>> {
+        self.residency.get(&id?).cloned()
+    }
+}
+
+/// Bytes that a table's definition takes, roughly.
+pub(super) fn definition_size(definition: &TableDefinition) -> usize {
+    let text = |text: &String| OVERHEAD / 2 + text.len();
+    let attributes = definition
+        .attributes
+        .iter()
+        .map(|attribute| text(&attribute.name) + attribute.kind.as_ref().map_or(0, text));
+    OVERHEAD + definition.table.len() + attributes.sum::<usize>()
+}

@@ -1,0 +1,402 @@
+//! From messages to items, one at a time, as far as their bytes have arrived.
+//!
+//! Nothing here depends on how a message was cut into parts: an item is looked at when all of it is here, and a limit is
+//! applied to what the bytes say, not to what happens to be in memory. The one exception is the body of a blob's chunk,
+//! which is handed on as it comes.
+
+use crate::config::Limits;
+use crate::error::{LinkError, Oversize, WireError};
+use crate::msgpack::Reader;
+use crate::time::Sequence;
+use crate::wire::message::{self, ChunkHeader, Message, code};
+use crate::wire::{BATCH_FIRST_BYTE, batch, control, varint};
+
+use super::flow::Gauge;
+use super::inbox::Inbox;
+
+/// Where the decoder is in the first message of the inbox.
+#[derive(Debug, Default)]
+enum State {
+    /// Nothing of the message has been read.
+    #[default]
+    Start,
+    /// Between two items of a batch.
+    Batch { has_items: bool },
+    /// At the start of a command. It is tried again when this many bytes are here, twice as many each time, so that the
+    /// work stays linear however slowly they come.
+    Command { try_at: u64 },
+    /// In the body of a blob's chunk.
+    Body {
+        left: u32,
+        elements: u32,
+        is_last: bool,
+    },
+    /// After the body of a blob's chunk, with this many elements left.
+    Tail { elements: u32 },
+    /// What is left of the message is of no interest.
+    Skip,
+}
+
+/// What the decoder found. The bytes of an entry or of a body lie at the front of the inbox and have not been taken.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// An audit entry: its bytes are at `start..end` of the front.
+    Entry { start: usize, end: usize },
+    /// The batch ends, with a sequence if it has a terminator.
+    EndOfBatch(Option<Sequence>),
+    /// A command other than a blob's chunk.
+    Command(Message),
+    /// A blob's chunk begins.
+    Chunk(ChunkHeader),
+    /// Bytes of the chunk's body: the first `length` of the front.
+    Body { length: usize, is_last: bool },
+    /// The message is over. It has been left.
+    EndOfMessage,
+}
+
+/// Why there is no item.
+#[derive(Debug)]
+pub(super) enum NoItem {
+    /// More bytes have to come.
+    Starved,
+    /// There is no message at all.
+    Empty,
+    /// The link has to end.
+    Error(LinkError),
+}
+
+impl From<LinkError> for NoItem {
+    fn from(error: LinkError) -> Self {
+        Self::Error(error)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Decoder {
+    limits: Limits,
+    state: State,
+    /// Messages begun before this one.
+    message: u64,
+    /// Bytes of this message that have been taken.
+    offset: u64,
+}
+
+impl Decoder {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::default(),
+            message: 0,
+            offset: 0,
+        }
+    }
+
+    /// Whether what comes next belongs to a batch, as far as one can see.
+    pub(super) fn is_at_batch(&self, inbox: &Inbox) -> bool {
+        match self.state {
+            State::Batch { .. } => true,
+            State::Start => inbox.front().first() == Some(&BATCH_FIRST_BYTE),
+            _ => false,
+        }
+    }
+
+    /// Which message of the link is being decoded, from 0.
+    pub(super) const fn message(&self) -> u64 {
+        self.message
+    }
+
+    /// An error at the item that begins at the front.
+    pub(super) const fn malformed(&self, error: WireError) -> LinkError {
+        LinkError::Malformed {
+            message: self.message,
+            offset: self.offset,
+            error,
+        }
+    }
+
+    const fn too_large(&self, what: Oversize, limit: u64, actual: u64) -> LinkError {
+        LinkError::TooLarge {
+            message: self.message,
+            what,
+            limit,
+            actual,
+        }
+    }
+
+    /// More than the limit has come. How much more depends on how it came, so that is not told.
+    const fn beyond(&self, what: Oversize, limit: u64) -> LinkError {
+        self.too_large(what, limit, limit.saturating_add(1))
+    }
+
+    /// Takes bytes off the front, which was an item or a part of one.
+    #[inline]
+    pub(super) fn advance(&mut self, count: usize, inbox: &mut Inbox, gauge: &mut Gauge) {
+        self.offset += count as u64;
+        inbox.advance(count, gauge);
+    }
+
+    /// The next item.
+    #[inline]
+    pub(super) fn next(&mut self, inbox: &mut Inbox, gauge: &mut Gauge) -> Result<Item, NoItem> {
+        if let State::Batch { has_items } = self.state {
+            return self.batch_item(has_items, inbox, gauge);
+        }
+        self.other(inbox, gauge)
+    }
+
+    fn other(&mut self, inbox: &mut Inbox, gauge: &mut Gauge) -> Result<Item, NoItem> {
+        loop {
+            match self.state {
+                State::Start => self.start(inbox, gauge)?,
+                State::Batch { has_items } => return self.batch_item(has_items, inbox, gauge),
+                State::Command { try_at } => return self.command(try_at, inbox, gauge),
+                State::Body {
+                    left,
+                    elements,
+                    is_last,
+                } => return self.body(left, elements, is_last, inbox),
+                State::Tail { elements } => self.tail(elements, inbox, gauge)?,
+                State::Skip => {
+                    self.offset += inbox.ready();
+                    if self.offset > self.limits.message {
+                        return Err(self.beyond(Oversize::Message, self.limits.message).into());
+                    }
+                    inbox.skip_ready(gauge);
+                    if !inbox.is_complete() {
+                        return Err(NoItem::Starved);
+                    }
+                    return Ok(self.end_message(inbox, gauge));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, inbox: &mut Inbox, gauge: &mut Gauge) -> Result<(), NoItem> {
+        let Some(first) = inbox.front().first().copied() else {
+            return Err(if inbox.is_complete() {
+                self.malformed(WireError::EmptyMessage).into()
+            } else if inbox.is_empty() {
+                NoItem::Empty
+            } else {
+                NoItem::Starved
+            });
+        };
+        if first > 0x7f {
+            self.state = State::Command {
+                try_at: message::CODE_LENGTH as u64,
+            };
+            return Ok(());
+        }
+        if first != BATCH_FIRST_BYTE {
+            return Err(self.malformed(WireError::FirstByte(first)).into());
+        }
+        if inbox.ready() < batch::HEADER_LENGTH as u64 {
+            return Err(self.starved_or(inbox, WireError::Truncated("the header of a batch")));
+        }
+        inbox.join(batch::HEADER_LENGTH, gauge);
+        self.advance(batch::HEADER_LENGTH, inbox, gauge);
+        self.state = State::Batch { has_items: false };
+        Ok(())
+    }
+
+    /// Waits for more bytes if there can be any, else fails.
+    fn starved_or(&self, inbox: &Inbox, error: WireError) -> NoItem {
+        if inbox.is_complete() {
+            self.malformed(error).into()
+        } else {
+            NoItem::Starved
+        }
+    }
+
+    /// Fails if the message is larger than allowed when the next item has this many bytes.
+    fn check_message_size(&self, item: u64) -> Result<(), LinkError> {
+        let size = self.offset + item;
+        if size > self.limits.message {
+            return Err(self.too_large(Oversize::Message, self.limits.message, size));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn batch_item(
+        &mut self,
+        has_items: bool,
+        inbox: &mut Inbox,
+        gauge: &mut Gauge,
+    ) -> Result<Item, NoItem> {
+        let (length, start) = loop {
+            let front = inbox.front();
+            if let Some(found) = varint::decode(front) {
+                break found;
+            }
+            let ready = inbox.ready();
+            if (front.len() as u64) < ready {
+                inbox.join(ready.min(varint::MAX_LENGTH as u64) as usize, gauge);
+            } else if ready == 0 && inbox.is_complete() {
+                if !has_items {
+                    return Err(self.malformed(WireError::EmptyBatch).into());
+                }
+                self.state = State::Skip;
+                return Ok(Item::EndOfBatch(None));
+            } else {
+                return Err(self.starved_or(inbox, WireError::Truncated("a length")));
+            }
+        };
+        let length = length as usize;
+        let end = start + length;
+        if length as u64 > self.limits.message {
+            // No message that we accept can hold it.
+            return Err(self
+                .malformed(WireError::Truncated("an audit entry"))
+                .into());
+        }
+        if length > self.limits.record {
+            let limit = self.limits.record as u64;
+            return Err(self
+                .too_large(Oversize::Record, limit, length as u64)
+                .into());
+        }
+        self.check_message_size(end as u64)?;
+        if (end as u64) > inbox.ready() {
+            return Err(self.starved_or(inbox, WireError::Truncated("an audit entry")));
+        }
+        inbox.join(end, gauge);
+        if length == batch::TERMINATOR_LENGTH
+            && let Some(sequence) = batch::terminator(&inbox.front()[start..end])
+        {
+            if !sequence.0.is_finite() {
+                return Err(self.malformed(WireError::NotFinite("a sequence")).into());
+            }
+            self.advance(end, inbox, gauge);
+            // What follows the terminator is ignored (`protocol.md` section 4).
+            self.state = State::Skip;
+            return Ok(Item::EndOfBatch(Some(sequence)));
+        }
+        self.state = State::Batch { has_items: true };
+        Ok(Item::Entry { start, end })
+    }
+
+    fn command(
+        &mut self,
+        try_at: u64,
+        inbox: &mut Inbox,
+        gauge: &mut Gauge,
+    ) -> Result<Item, NoItem> {
+        let limit = self.limits.command as u64;
+        let ready = inbox.ready();
+        if ready < try_at && !inbox.is_complete() {
+            return Err(NoItem::Starved);
+        }
+        let tried = ready.min(try_at.max(message::CODE_LENGTH as u64));
+        inbox.join(tried as usize, gauge);
+        let front = inbox.front();
+        let mut reader = Reader::new(front);
+        let (mut elements, code) =
+            message::read_code(&mut reader).map_err(|error| self.malformed(error))?;
+        match code {
+            code::BLOB_CHUNK => {
+                match message::read_chunk_header(&mut reader, &mut elements) {
+                    Ok((header, left)) => {
+                        let length = reader.position();
+                        if length as u64 > limit {
+                            return Err(self.beyond(Oversize::Command, limit).into());
+                        }
+                        let is_last = header.finished;
+                        self.check_message_size(length as u64 + u64::from(left))?;
+                        self.advance(length, inbox, gauge);
+                        self.state = State::Body {
+                            left,
+                            elements,
+                            is_last,
+                        };
+                        Ok(Item::Chunk(header))
+                    }
+                    Err(WireError::Truncated(what)) => {
+                        let joined = front.len() as u64;
+                        if joined > limit {
+                            return Err(self.beyond(Oversize::Command, limit).into());
+                        }
+                        if joined < ready {
+                            // All of it may be here already, in parts that are not joined yet.
+                            return self.command(2 * tried, inbox, gauge);
+                        }
+                        self.state = State::Command { try_at: 2 * ready };
+                        Err(self.starved_or(inbox, WireError::Truncated(what)))
+                    }
+                    Err(error) => Err(self.malformed(error).into()),
+                }
+            }
+            code if message::is_known(code) => {
+                if ready > limit {
+                    return Err(self.beyond(Oversize::Command, limit).into());
+                }
+                if !inbox.is_complete() {
+                    self.state = State::Command { try_at: u64::MAX };
+                    return Err(NoItem::Starved);
+                }
+                inbox.join(ready as usize, gauge);
+                let message =
+                    Message::decode(inbox.front()).map_err(|error| self.malformed(error))?;
+                self.state = State::Skip;
+                Ok(Item::Command(message))
+            }
+            _ => {
+                self.state = State::Skip;
+                Ok(Item::Command(Message::Unknown(code)))
+            }
+        }
+    }
+
+    fn body(
+        &mut self,
+        left: u32,
+        elements: u32,
+        is_last: bool,
+        inbox: &Inbox,
+    ) -> Result<Item, NoItem> {
+        let here = inbox.front().len().min(left as usize);
+        if here == 0 && left > 0 {
+            return Err(self.starved_or(inbox, WireError::Truncated("the body of a chunk")));
+        }
+        let left = left - here as u32;
+        self.state = if left == 0 {
+            State::Tail { elements }
+        } else {
+            State::Body {
+                left,
+                elements,
+                is_last,
+            }
+        };
+        Ok(Item::Body {
+            length: here,
+            is_last: is_last && left == 0,
+        })
+    }
+
+    fn tail(&mut self, elements: u32, inbox: &mut Inbox, gauge: &mut Gauge) -> Result<(), NoItem> {
+        let (ready, limit) = (inbox.ready(), self.limits.command as u64);
+        if ready > limit {
+            return Err(self.beyond(Oversize::Command, limit).into());
+        }
+        if !inbox.is_complete() {
+            return Err(NoItem::Starved);
+        }
+        inbox.join(ready as usize, gauge);
+        let mut reader = Reader::new(inbox.front());
+        control::skip(&mut reader, u64::from(elements)).map_err(|error| self.malformed(error))?;
+        if !reader.is_at_end() {
+            return Err(self.malformed(WireError::TrailingBytes).into());
+        }
+        self.state = State::Skip;
+        Ok(())
+    }
+
+    fn end_message(&mut self, inbox: &mut Inbox, gauge: &mut Gauge) -> Item {
+        inbox.next_message(gauge);
+        self.state = State::Start;
+        self.message += 1;
+        self.offset = 0;
+        Item::EndOfMessage
+    }
+}

@@ -1,0 +1,400 @@
+//! From items to commands: entries become records, commands change what we know of the peer, chunks become bytes of blobs.
+
+use alloc::vec::Vec;
+
+use super::blobs::{Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany};
+use super::decoder::{Item, NoItem};
+use super::timers::Timer;
+use super::{Life, Receiver};
+use crate::command::Command;
+use crate::error::{CloseReason, LinkError, MissingContext, Oversize, WireError};
+use crate::event::{BlobOwner, EndTransaction, Event, SkippedRecord};
+use crate::id::Name;
+use crate::record::{Record, RecordKind};
+use crate::time::{Sequence, WallTime};
+use crate::value::{RawValue, ValueError};
+use crate::wire::Message;
+use crate::wire::entry::{Action, Entry, Flags};
+use crate::wire::message::{ChunkHeader, TableStructure};
+
+/// How much one call looks at if it finds nothing to hand out.
+const ITEMS_PER_POLL: u32 = 1024;
+const BYTES_PER_POLL: u64 = 1 << 20;
+
+/// The chunk whose body is being decoded.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    key: BlobKey,
+    /// The transfer that the body belongs to; `None`: it is dropped.
+    transfer: Option<u64>,
+}
+
+/// A reference to a blob that was found in a value.
+struct Reference {
+    key: BlobKey,
+    file: Name,
+}
+
+impl Receiver {
+    /// Decodes until there is a command, but not for ever.
+    pub(super) fn decode(&mut self) -> Option<Command> {
+        let ready = self.inbox.ready();
+        for _ in 0..ITEMS_PER_POLL {
+            match self.decoder.next(&mut self.inbox, &mut self.flow.inbound) {
+                Ok(item) => {
+                    if let Some(command) = self.item(item) {
+                        return Some(command);
+                    }
+                }
+                Err(NoItem::Error(error)) => self.fail(error),
+                Err(NoItem::Starved | NoItem::Empty) => {
+                    self.is_drained = true;
+                    self.note_starvation();
+                    if self.is_checkpoint_due() {
+                        return Some(self.checkpoint());
+                    }
+                    return None;
+                }
+            }
+            if !matches!(self.life, Life::Open) {
+                return None;
+            }
+            if let Some(command) = self.control.pop_front() {
+                return Some(command);
+            }
+            if let Some((event, bytes)) = self.pending.pop_front() {
+                return Some(self.hand_out(event, bytes, None));
+            }
+            if ready.saturating_sub(self.inbox.ready()) > BYTES_PER_POLL {
+                break;
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn item(&mut self, item: Item) -> Option<Command> {
+        match item {
+            Item::Entry { start, end } => self.entry(start, end),
+            Item::EndOfBatch(sequence) => Some(self.end_of_batch(sequence)),
+            Item::Command(message) => {
+                self.command(message);
+                None
+            }
+            Item::Chunk(header) => self.chunk_header(header),
+            Item::Body { length, is_last } => self.chunk_body(length, is_last),
+            Item::EndOfMessage => {
+                self.stats.messages += 1;
+                self.is_checkpoint_due().then(|| self.checkpoint())
+            }
+        }
+    }
+
+    fn missing(&mut self, what: MissingContext) {
+        let message = self.decoder.message();
+        self.fail(LinkError::Missing { message, what });
+    }
+
+    fn malformed(&mut self, error: WireError) {
+        let error = self.decoder.malformed(error);
+        self.fail(error);
+    }
+
+    fn too_many(&mut self, TooMany { what, limit }: TooMany) {
+        self.fail(LinkError::TooLarge {
+            message: self.decoder.message(),
+            what,
+            limit,
+            actual: limit.saturating_add(1),
+        });
+    }
+
+    #[inline]
+    fn pass(&mut self, count: usize) {
+        self.decoder
+            .advance(count, &mut self.inbox, &mut self.flow.inbound);
+    }
+
+    #[inline]
+    fn entry(&mut self, start: usize, end: usize) -> Option<Command> {
+        let bytes = &self.inbox.front()[start..end];
+        let action = match Action::parse(bytes) {
+            Ok(action) => action,
+            Err(error) => {
+                self.malformed(error);
+                return None;
+            }
+        };
+        let Some(kind) = RecordKind::from_action(action.kind) else {
+            self.stats.skipped_unknown += 1;
+            self.pass(end);
+            return None;
+        };
+        if action.flags.contains(Flags::LOCAL_ONLY) {
+            self.stats.skipped_local += 1;
+            self.pass(end);
+            return None;
+        }
+        let entry = match Entry::parse_after(action, bytes) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.malformed(error);
+                return None;
+            }
+        };
+        let Some((table, is_wanted)) = self.context.table(entry.table) else {
+            self.missing(MissingContext::Table(entry.table));
+            return None;
+        };
+        let Some(origin) = self.context.node(entry.node) else {
+            self.missing(MissingContext::Origin(entry.node));
+            return None;
+        };
+        if !is_wanted {
+            self.stats.skipped_unwanted += 1;
+            self.pass(end);
+            return None;
+        }
+        let (table, origin) = (table.clone(), origin.clone());
+        self.session
+            .note_row(&table.name, &bytes[entry.key.range()]);
+        self.copy_frame();
+        let transaction = self.ledger.transaction();
+        if entry.flags.contains(Flags::BLOBS) && !entry.value.range().is_empty() {
+            let bytes = &self.inbox.front()[start..end];
+            let value = RawValue::new(&bytes[entry.value.range()], &table.dictionary);
+            let found = blob_references(value, self.config.limits.blob_references);
+            let owner = BlobOwner {
+                table: table.name.clone(),
+                key: bytes[entry.key.range()].to_vec(),
+            };
+            match found {
+                Ok(Some(references)) => {
+                    if !self.refer(references, transaction, &owner) {
+                        return None;
+                    }
+                }
+                Ok(None) => {
+                    let limit = self.config.limits.blob_references as u64;
+                    self.too_many(TooMany {
+                        what: Oversize::BlobReferences,
+                        limit,
+                    });
+                    return None;
+                }
+                Err(error) => {
+                    self.pass(end);
+                    self.stats.skipped_undecodable += 1;
+                    let BlobOwner { table, key } = owner;
+                    let size = key.len() as u64;
+                    let event = Event::RecordSkipped(SkippedRecord {
+                        table,
+                        key,
+                        version: WallTime(entry.version),
+                        kind,
+                        error,
+                    });
+                    return Some(self.hand_out(event, size, None));
+                }
+            }
+        }
+        let (bytes, slot) = self.inbox.slice(start, end, &self.flow.inbound);
+        self.pass(end);
+        self.stats.records += 1;
+        let size = bytes.len() as u64;
+        let record = Record {
+            bytes,
+            entry,
+            kind,
+            table,
+            origin,
+            residency: self.context.residency(entry.residency),
+            previous_residency: self.context.residency(entry.previous_residency),
+        };
+        Some(self.hand_out(Event::Record(record), size, slot))
+    }
+
+    /// The open transaction waits for these blobs. Gives false if that ended the link.
+    fn refer(&mut self, references: Vec<Reference>, transaction: u64, owner: &BlobOwner) -> bool {
+        let now = self.timers.link_now();
+        for Reference { key, file } in references {
+            match self
+                .blobs
+                .refer(key, &file, transaction, || owner.clone(), now)
+            {
+                Ok(true) => self.ledger.wait_for_blob(transaction),
+                Ok(false) => {}
+                Err(too_many) => {
+                    self.too_many(too_many);
+                    return false;
+                }
+            }
+        }
+        self.watch_gap();
+        self.timers
+            .start(Timer::BlobIdle, self.config.timeouts.blob);
+        true
+    }
+
+    fn end_of_batch(&mut self, sequence: Option<Sequence>) -> Command {
+        self.copy_frame();
+        let advance = self.batch_ends(sequence);
+        let (number, cursor) = self.ledger.end(advance);
+        self.commit_out();
+        self.stats.transactions += 1;
+        let event = Event::EndTransaction(EndTransaction {
+            id: self.commit_id(number),
+            sequence,
+            cursor,
+        });
+        self.hand_out(event, 0, None)
+    }
+
+    fn command(&mut self, message: Message) {
+        match message {
+            Message::NodeName(node) => self.node_name(node),
+            Message::Schema {
+                tables,
+                database,
+                request,
+            } => self.schema(tables, &database, request),
+            Message::NodeMap { ids, .. } => {
+                self.context.set_nodes(ids);
+                self.check_context();
+            }
+            Message::TableStructure(structure) => self.table_structure(structure),
+            Message::ResidencyList { nodes, id } => {
+                self.context.set_residency(id, &nodes);
+                self.check_context();
+            }
+            Message::SequenceUpdate(sequence) => self.sequence_update(sequence),
+            Message::CopyStart { start, order } => self.start_copy(Some((start, order))),
+            Message::CopyComplete => self.copy_complete(),
+            Message::Disconnect => self.close(CloseReason::Disconnected),
+            // The rest is not for a subscriber, or unknown: ignored either way.
+            _ => self.stats.unknown_commands += 1,
+        }
+    }
+
+    fn table_structure(&mut self, structure: TableStructure) {
+        let is_wanted = self.config.tables.wants(&structure.definition.table);
+        match self.context.set_table(structure, is_wanted) {
+            Ok((table, size)) => {
+                if is_wanted {
+                    self.pending.push_back((Event::Table(table), size as u64));
+                }
+                self.check_context();
+            }
+            Err(error) => self.malformed(error),
+        }
+    }
+
+    fn check_context(&mut self) {
+        let limit = self.config.limits.context;
+        if self.context.size() > limit {
+            self.too_many(TooMany {
+                what: Oversize::Context,
+                limit: limit as u64,
+            });
+        }
+    }
+
+    fn chunk_header(&mut self, header: ChunkHeader) -> Option<Command> {
+        if header.file.is_empty() || header.file.len() > MAX_FILE_ID {
+            self.malformed(WireError::Field {
+                command: "BLOB_CHUNK",
+                field: "fileId",
+            });
+            return None;
+        }
+        self.copy_frame();
+        let file = Name::from(header.file.as_str());
+        let key = BlobKey::new(&file, header.transfer);
+        let now = self.timers.link_now();
+        let on_chunk = match self.blobs.chunk(&header, &file, now) {
+            Ok(on_chunk) => on_chunk,
+            Err(too_many) => {
+                self.too_many(too_many);
+                return None;
+            }
+        };
+        let mut chunk = Chunk {
+            key,
+            transfer: None,
+        };
+        let mut command = None;
+        match on_chunk {
+            OnChunk::Deliver { id, opened } => {
+                chunk.transfer = Some(id);
+                if opened {
+                    self.stats.blobs_opened += 1;
+                    self.watch_gap();
+                    self.timers
+                        .start(Timer::BlobIdle, self.config.timeouts.blob);
+                    command = Some(Command::OpenBlob {
+                        blob: self.blob_id(id),
+                        file,
+                        size: header.size,
+                    });
+                }
+            }
+            OnChunk::Drop => self.stats.chunks_dropped += 1,
+            OnChunk::Failed(failure) => self.blob_has_failed(failure),
+        }
+        self.chunk = Some(chunk);
+        command
+    }
+
+    fn chunk_body(&mut self, length: usize, is_last: bool) -> Option<Command> {
+        let transfer = self.chunk.as_ref().and_then(|chunk| chunk.transfer);
+        let Some(id) = transfer.filter(|id| self.blobs.is_open(*id)) else {
+            self.pass(length);
+            if is_last && let Some(chunk) = &self.chunk {
+                self.blobs.dead_ended(&chunk.key);
+            }
+            return None;
+        };
+        if let Some(failure) = self.blobs.body(id, length as u64, is_last) {
+            self.pass(length);
+            self.blob_has_failed(failure);
+            return None;
+        }
+        let (bytes, slot) = self.inbox.slice(0, length, &self.flow.inbound);
+        self.pass(length);
+        let size = length as u64;
+        self.blobs.handed_out(id, size, slot);
+        self.flow.blobs.add(1, size + super::blobs::CHUNK_OVERHEAD);
+        self.stats.blob_bytes += size;
+        self.stats.peak_blob_bytes_out = self.stats.peak_blob_bytes_out.max(self.blob_bytes_out());
+        Some(Command::BlobChunk {
+            blob: self.blob_id(id),
+            bytes,
+            last: is_last,
+        })
+    }
+}
+
+/// The blobs that a value refers to. `None`: more than `limit`.
+fn blob_references(
+    value: RawValue<'_>,
+    limit: usize,
+) -> Result<Option<Vec<Reference>>, ValueError> {
+    let mut references = Vec::new();
+    let mut too_many = false;
+    value.blob_references(|reference| {
+        if reference.file_id.len() > MAX_FILE_ID {
+            // No chunk can have this id: there is nothing to wait for.
+            return;
+        }
+        if references.len() >= limit {
+            too_many = true;
+            return;
+        }
+        let file = Name::from(reference.file_id);
+        references.push(Reference {
+            key: BlobKey::new(&file, reference.transfer_id),
+            file,
+        });
+    })?;
+    Ok((!too_many).then_some(references))
+}

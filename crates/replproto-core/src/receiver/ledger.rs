@@ -1,0 +1,264 @@
+//! What may be kept: the order of transactions, what each still waits for, and the cursor that follows from it.
+//!
+//! A transaction is *settled* once it is committed and every blob that it refers to is saved or gone. The cursor covers a
+//! prefix of settled transactions only. It moves in three steps: the application gets it (with the end of a transaction, or
+//! as a checkpoint), says that it is durable, and only then is it confirmed to the peer.
+
+use alloc::collections::BTreeMap;
+
+use crate::cursor::{CopyCursor, Cursor};
+use crate::time::Sequence;
+
+/// What the end of a transaction does to the cursor once everything up to it is settled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Advance {
+    /// The position in the log.
+    pub(super) sequence: Option<Sequence>,
+    /// The progress of a base copy.
+    pub(super) copy: Option<CopyStep>,
+}
+
+/// A step of a base copy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum CopyStep {
+    /// All rows up to this one are there.
+    At(CopyCursor),
+    /// All rows are there, and the log goes on from here.
+    Complete(Sequence),
+}
+
+impl Advance {
+    /// First this, then `later`.
+    fn then(&mut self, later: Self) {
+        self.sequence = max(self.sequence, later.sequence);
+        if later.copy.is_some() {
+            self.copy = later.copy;
+        }
+    }
+}
+
+fn max(a: Option<Sequence>, b: Option<Sequence>) -> Option<Sequence> {
+    match (a, b) {
+        (Some(a), Some(b)) if b < a => Some(a),
+        (a, None) => a,
+        (_, b) => b,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    is_ended: bool,
+    is_committed: bool,
+    /// References to blobs that are neither saved nor gone.
+    blobs: u32,
+    /// What follows once this and everything before it is settled. Includes that of later transactions which are settled
+    /// already: they have no entry of their own any more.
+    advance: Advance,
+}
+
+impl Transaction {
+    const fn is_settled(&self) -> bool {
+        self.is_ended && self.is_committed && self.blobs == 0
+    }
+}
+
+/// A cursor that was handed out is durable.
+#[derive(Debug, PartialEq)]
+pub(super) struct Persisted(pub(super) Cursor);
+
+/// An acknowledgement for something that was never handed out.
+#[derive(Debug, PartialEq)]
+pub(super) struct NeverHandedOut;
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The number that the next commit gets.
+    next: u64,
+    /// Transactions that are not settled, and settled ones that are counted with them. At most one for each transaction
+    /// that is out and for each reference to a blob that is outstanding.
+    transactions: BTreeMap<u64, Transaction>,
+    /// What was handed out and is not durable, with the cursor that goes with it.
+    out: BTreeMap<u64, Option<Cursor>>,
+    /// How many of those go with a cursor.
+    cursors_out: usize,
+    /// Where the settled prefix ends.
+    reached: Cursor,
+    /// The newest cursor that the application has been given.
+    handed: Cursor,
+    /// The transaction that records belong to now.
+    open: Option<u64>,
+    /// The end of a base copy is settled, and the application has not been told.
+    copy_completed: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(start: Cursor) -> Self {
+        Self {
+            next: 0,
+            transactions: BTreeMap::new(),
+            out: BTreeMap::new(),
+            cursors_out: 0,
+            handed: start.clone(),
+            reached: start,
+            open: None,
+            copy_completed: false,
+        }
+    }
+
+    /// The transaction that a record belongs to. Begins one if none is open.
+    pub(super) fn transaction(&mut self) -> u64 {
+        if let Some(number) = self.open {
+            return number;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.open = Some(number);
+        self.transactions.insert(number, Transaction::default());
+        number
+    }
+
+    /// The open transaction ends. Gives its number, and the cursor to store with it if there is a new one.
+    pub(super) fn end(&mut self, advance: Advance) -> (u64, Option<Cursor>) {
+        let number = self.transaction();
+        self.open = None;
+        let is_first = self.transactions.range(..number).next().is_none();
+        let mut cursor = self.reached.clone();
+        let completes = matches!(advance.copy, Some(CopyStep::Complete(_)));
+        let Some(transaction) = self.transactions.get_mut(&number) else {
+            debug_assert!(false, "the open transaction has an entry");
+            return (number, None);
+        };
+        transaction.is_ended = true;
+        if is_first && transaction.blobs == 0 && !completes {
+            apply(&mut cursor, advance.clone());
+        }
+        transaction.advance = advance;
+        // The end of a copy is told by an event of its own, which no cursor may overtake.
+        let cursor = (cursor != self.handed && !self.copy_completed).then_some(cursor);
+        if let Some(cursor) = &cursor {
+            self.handed = cursor.clone();
+            self.cursors_out += 1;
+        }
+        self.out.insert(number, cursor.clone());
+        (number, cursor)
+    }
+
+    /// The cursor moves although no transaction ends: once all that is before it is settled.
+    pub(super) fn mark(&mut self, advance: Advance) {
+        match self.transactions.last_entry() {
+            Some(mut last) => last.get_mut().advance.then(advance),
+            None => self.reach(advance),
+        }
+    }
+
+    /// A base copy begins anew: an end of it that is not settled does not count any more.
+    pub(super) fn discard_copy_end(&mut self) {
+        self.copy_completed = false;
+        for transaction in self.transactions.values_mut() {
+            if matches!(transaction.advance.copy, Some(CopyStep::Complete(_))) {
+                transaction.advance.copy = None;
+            }
+        }
+    }
+
+    /// The open transaction refers to one more blob that is not saved.
+    pub(super) fn wait_for_blob(&mut self, number: u64) {
+        if let Some(transaction) = self.transactions.get_mut(&number) {
+            transaction.blobs += 1;
+        }
+    }
+
+    /// A blob that this transaction waited for is saved or gone.
+    pub(super) fn blob_settled(&mut self, number: u64) {
+        if let Some(transaction) = self.transactions.get_mut(&number) {
+            debug_assert!(transaction.blobs > 0);
+            transaction.blobs = transaction.blobs.saturating_sub(1);
+            self.settle(number);
+        }
+    }
+
+    /// What has this number is durable. `Ok(None)`: it carried no cursor, or was acknowledged before.
+    pub(super) fn committed(&mut self, number: u64) -> Result<Option<Persisted>, NeverHandedOut> {
+        if number >= self.next || self.open == Some(number) {
+            return Err(NeverHandedOut);
+        }
+        let Some(cursor) = self.out.remove(&number) else {
+            return Ok(None);
+        };
+        if let Some(transaction) = self.transactions.get_mut(&number) {
+            transaction.is_committed = true;
+            self.settle(number);
+        }
+        self.cursors_out -= usize::from(cursor.is_some());
+        Ok(cursor.map(Persisted))
+    }
+
+    fn settle(&mut self, number: u64) {
+        if !self
+            .transactions
+            .get(&number)
+            .is_some_and(Transaction::is_settled)
+        {
+            return;
+        }
+        let Some(settled) = self.transactions.remove(&number) else {
+            return;
+        };
+        match self.transactions.range_mut(..number).next_back() {
+            Some((_, before)) => before.advance.then(settled.advance),
+            None => self.reach(settled.advance),
+        }
+    }
+
+    fn reach(&mut self, advance: Advance) {
+        self.copy_completed |= matches!(advance.copy, Some(CopyStep::Complete(_)));
+        apply(&mut self.reached, advance);
+    }
+
+    /// The cursor that should be stored by itself now: between transactions, when no cursor is under way that
+    /// the application could store instead.
+    pub(super) fn has_checkpoint(&self) -> bool {
+        self.open.is_none()
+            && (self.copy_completed || (self.cursors_out == 0 && self.reached != self.handed))
+    }
+
+    /// Hands out that cursor. Gives its number, whether it ends a base copy, and the cursor.
+    pub(super) fn checkpoint(&mut self) -> (u64, bool, Cursor) {
+        let number = self.next;
+        self.next += 1;
+        self.handed = self.reached.clone();
+        self.cursors_out += 1;
+        self.out.insert(number, Some(self.handed.clone()));
+        (
+            number,
+            core::mem::take(&mut self.copy_completed),
+            self.handed.clone(),
+        )
+    }
+
+    /// Commits that were handed out and are not durable.
+    pub(super) fn commits_out(&self) -> u64 {
+        self.out.len() as u64
+    }
+
+    /// Whether everything that was handed out is durable and the application has the newest cursor.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.out.is_empty() && !self.has_checkpoint()
+    }
+}
+
+/// Moves a cursor. Its sequence never goes back (`protocol.md` section 8.1).
+fn apply(cursor: &mut Cursor, advance: Advance) {
+    let mut sequence = advance.sequence;
+    match advance.copy {
+        None => {}
+        Some(CopyStep::At(copy)) => cursor.copy = Some(copy),
+        Some(CopyStep::Complete(end)) => {
+            cursor.copy = None;
+            sequence = max(Some(end), sequence);
+        }
+    }
+    if let Some(sequence) = max(Some(cursor.sequence), sequence) {
+        cursor.sequence = sequence;
+    }
+}

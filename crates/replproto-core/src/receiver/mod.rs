@@ -1,0 +1,577 @@
+//! The receiving end of one link.
+
+mod acknowledge;
+mod blobs;
+mod context;
+mod decoder;
+mod flow;
+mod inbox;
+mod intake;
+mod ledger;
+mod session;
+mod timers;
+
+use alloc::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::command::{AbortReason, Close, Command};
+use crate::config::{Config, ConfigError};
+use crate::cursor::{Cursor, Start};
+use crate::error::{CloseReason, LinkError, Misuse, PauseReasons, Watchdog};
+use crate::event::Event;
+use crate::id::{BlobId, CommitId, Epoch};
+use crate::input::Input;
+use crate::stats::Stats;
+use crate::time::{Instant, Sequence};
+use crate::wire::Message;
+
+pub use blobs::BlobTries;
+use blobs::{Blobs, Failure, Released};
+use context::Context;
+use decoder::Decoder;
+use flow::Flow;
+use inbox::{Inbox, Slot};
+use intake::Chunk;
+use ledger::Ledger;
+use session::Session;
+use timers::{Timer, Timers};
+
+/// Charged for each event besides its bytes: roughly what it takes in a queue.
+const EVENT_OVERHEAD: u64 = 192;
+
+/// An event that is out.
+#[derive(Debug)]
+struct EventOut {
+    bytes: u64,
+    slot: Option<Slot>,
+}
+
+/// The receiving end of one link, from an open socket to its [`Command::Close`].
+///
+/// A pure function of its state, the time and the input: it does no IO and has no clock. Inputs go in by
+/// [`handle`](Self::handle), which only stores them; commands come out of [`poll_command`](Self::poll_command), which
+/// decodes at most one record at a time; [`poll_timeout`](Self::poll_timeout) says when to come back although nothing
+/// happened. See the [crate documentation](crate) for the loop that drives it.
+#[derive(Debug)]
+pub struct Receiver {
+    config: Config,
+    epoch: Epoch,
+    session: Session,
+    timers: Timers,
+    flow: Flow,
+    inbox: Inbox,
+    decoder: Decoder,
+    context: Context,
+    ledger: Ledger,
+    blobs: Blobs,
+    /// The chunk whose body is being decoded.
+    chunk: Option<Chunk>,
+    /// Events that are out, oldest first.
+    events_out: VecDeque<EventOut>,
+    /// Events that were caused but not handed out yet. At most as many as there are blobs, and a few.
+    pending: VecDeque<(Event, u64)>,
+    /// Commands that were caused but not handed out yet. At most as many as there are transfers, and a few.
+    control: VecDeque<Command>,
+    /// The decoder has found that it needs more bytes.
+    is_drained: bool,
+    /// The application is not ready.
+    is_unready: bool,
+    /// To be confirmed to the peer.
+    confirm: Option<Sequence>,
+    /// The newest sequence that was confirmed or is about to be.
+    confirmed: Sequence,
+    is_draining: bool,
+    life: Life,
+    stats: Stats,
+}
+
+/// Whether the link is open.
+#[derive(Debug)]
+enum Life {
+    Open,
+    /// What is left to say before the end.
+    Closing(CloseReason),
+    Closed,
+}
+
+impl Receiver {
+    /// A link that is about to be connected. `epoch` must be higher than that of any earlier link to the same peer and
+    /// database.
+    ///
+    /// # Errors
+    /// A value of the configuration makes no sense.
+    pub fn new(
+        config: Config,
+        start: Start,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let cursor = match &start {
+            Start::Copy => Cursor::at(Sequence(0.0)),
+            Start::At(sequence) => Cursor::at(*sequence),
+            Start::Resume(cursor) => cursor.clone(),
+        };
+        let limits = config.limits;
+        Ok(Self {
+            epoch,
+            session: Session::new(start),
+            timers: Timers::new(now),
+            flow: Flow::new(&config.flow),
+            inbox: Inbox::default(),
+            decoder: Decoder::new(limits),
+            context: Context::default(),
+            confirmed: cursor.sequence,
+            ledger: Ledger::new(cursor),
+            blobs: Blobs::new(limits, BlobTries::default()),
+            chunk: None,
+            events_out: VecDeque::new(),
+            pending: VecDeque::new(),
+            control: VecDeque::new(),
+            is_drained: true,
+            is_unready: false,
+            confirm: None,
+            is_draining: false,
+            life: Life::Open,
+            stats: Stats::default(),
+            config,
+        })
+    }
+
+    /// Goes on counting how often blobs failed at the source where an earlier link stopped.
+    #[must_use]
+    pub fn with_blob_tries(mut self, tries: BlobTries) -> Self {
+        self.blobs = Blobs::new(self.config.limits, tries);
+        self
+    }
+
+    /// What the next link should know of blobs that failed.
+    pub const fn blob_tries(&self) -> &BlobTries {
+        self.blobs.tries()
+    }
+
+    /// Takes an input. `now` never goes back. Nothing is decoded here.
+    ///
+    /// # Errors
+    /// The host broke the contract; nothing has changed.
+    pub fn handle(&mut self, now: Instant, input: Input) -> Result<(), Misuse> {
+        if now < self.timers.now() {
+            return Err(Misuse::TimeWentBack);
+        }
+        if matches!(self.life, Life::Closed) {
+            return Ok(());
+        }
+        let before = self.timers.now();
+        self.timers.set_now(now);
+        if let Err(misuse) = self.take(input) {
+            self.timers.set_now(before);
+            return Err(misuse);
+        }
+        // Input first, then the timers: a message that arrives together with a late wake-up proves the peer alive.
+        self.note_pause();
+        while matches!(self.life, Life::Open)
+            && let Some(timer) = self.timers.pop_due()
+        {
+            self.fire(timer);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), Misuse> {
+        match input {
+            Input::Connected => return self.connected(),
+            Input::Message { bytes, last } => return self.message(bytes, last),
+            Input::TextMessage => self.fail(LinkError::TextMessage),
+            Input::Heard { bytes: 0 } => {}
+            Input::Heard { .. } | Input::Pong => self.heard(),
+            Input::PeerClosed { code, reason } => {
+                self.close(CloseReason::PeerClosed { code, reason });
+            }
+            Input::TransportLost => self.close(CloseReason::TransportLost),
+            Input::Shutdown => self.close(CloseReason::Shutdown),
+            Input::Consumed { events } => return self.consumed(events),
+            Input::Committed(id) => return self.committed(id),
+            Input::BlobWritten { blob, bytes } => return self.blob_written(blob, bytes),
+            Input::BlobSaved(blob) => return self.blob_saved(blob),
+            Input::BlobFailed { blob, why } => return self.blob_failed(blob, why),
+            Input::Skipped { records } => self.stats.skipped_by_host += records,
+            Input::Ready => self.set_unready(false),
+            Input::NotReady => self.set_unready(true),
+            Input::Drain { deadline } => {
+                self.is_draining = true;
+                self.timers.set_at(Timer::Drain, deadline);
+            }
+            Input::Tick => {}
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, bytes: Bytes, is_last: bool) -> Result<(), Misuse> {
+        if !self.session.is_connected() {
+            return Err(Misuse::OutOfOrder);
+        }
+        let retained = self.retained_bytes();
+        let most = self.flow.inbound.high().bytes.saturating_mul(2);
+        if retained > most && !self.flow.is_starved {
+            return Err(Misuse::FedWhilePaused { retained });
+        }
+        self.heard();
+        self.stats.bytes += bytes.len() as u64;
+        self.inbox.push(bytes, is_last, &mut self.flow.inbound);
+        self.is_drained = false;
+        self.flow.is_starved = false;
+        self.stats.peak_retained_bytes = self.stats.peak_retained_bytes.max(self.retained_bytes());
+        Ok(())
+    }
+
+    /// The next thing to do, or `None` if there is nothing now. Decodes at most one record, and looks at a bounded number
+    /// of bytes and entries; if that was not enough to find something, [`poll_timeout`](Self::poll_timeout) asks to
+    /// be called again at once.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        match self.life {
+            Life::Open => {
+                let command = self.poll_open();
+                self.note_pause();
+                if command.is_none() && !matches!(self.life, Life::Open) {
+                    return self.poll_command();
+                }
+                command
+            }
+            Life::Closing(_) => self.poll_closing(),
+            Life::Closed => None,
+        }
+    }
+
+    fn poll_open(&mut self) -> Option<Command> {
+        if let Some(command) = self.flow.announce(self.flow.reasons()) {
+            if let Command::Pause(reason) = &command {
+                self.stats.pauses[reason.index()] += 1;
+            }
+            return Some(command);
+        }
+        if let Some(command) = self.control.pop_front() {
+            return Some(command);
+        }
+        if self.flow.may_decode() {
+            if let Some((event, bytes)) = self.pending.pop_front() {
+                return Some(self.hand_out(event, bytes, None));
+            }
+            if self.is_checkpoint_due() {
+                return Some(self.checkpoint());
+            }
+            if !self.is_drained
+                && let Some(command) = self.decode()
+            {
+                return Some(command);
+            }
+        }
+        if self.is_draining && self.is_done() {
+            self.close(CloseReason::Drained);
+        }
+        None
+    }
+
+    /// Whether nothing is left that could be finished without more from the peer.
+    fn is_done(&self) -> bool {
+        self.is_drained
+            && self.events_out.is_empty()
+            && self.pending.is_empty()
+            && self.control.is_empty()
+            && self.ledger.is_quiet()
+            && self.blobs.unfinished().next().is_none()
+            && self.confirm.is_none()
+    }
+
+    fn poll_closing(&mut self) -> Option<Command> {
+        if let Some(command) = self.flow.announce(PauseReasons::NONE) {
+            return Some(command);
+        }
+        if let Some(command) = self.control.pop_front() {
+            return Some(command);
+        }
+        let Life::Closing(reason) = core::mem::replace(&mut self.life, Life::Closed) else {
+            return None;
+        };
+        self.release_everything();
+        Some(Command::Close(Close {
+            frame: reason.frame(),
+            reason,
+        }))
+    }
+
+    /// When to call [`handle`](Self::handle) with a [`Input::Tick`] if nothing else happens. `None` only after the close.
+    /// While there is something to do it is the time of the last input, so that a host that only sleeps still drains.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.life {
+            Life::Closed => None,
+            Life::Closing(_) => Some(self.timers.now()),
+            Life::Open if self.has_work() => Some(self.timers.now()),
+            Life::Open => Some(self.timers.next().unwrap_or(self.timers.now())),
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.flow.has_announcement(self.flow.reasons())
+            || !self.control.is_empty()
+            || (self.flow.may_decode()
+                && (!self.is_drained || !self.pending.is_empty() || self.is_checkpoint_due()))
+            || (self.is_draining && self.is_done())
+    }
+
+    /// Whether the host should stop reading the socket.
+    pub fn is_paused(&self) -> bool {
+        self.is_draining || !matches!(self.life, Life::Open) || !self.flow.reasons().is_empty()
+    }
+
+    /// The reasons for which reading is paused.
+    pub fn pause_reasons(&self) -> PauseReasons {
+        match self.life {
+            Life::Open => self.flow.reasons(),
+            _ => PauseReasons::NONE,
+        }
+    }
+
+    /// Whether the link is over and its last command has been given.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.life, Life::Closed)
+    }
+
+    /// Whether the peer has answered the subscription.
+    pub const fn is_set_up(&self) -> bool {
+        self.session.is_following()
+    }
+
+    /// Whether a base copy is under way: from its start until it is durable.
+    pub const fn is_copying(&self) -> bool {
+        self.session.is_copying()
+    }
+
+    /// Whether the link is set up and nothing is under way: no message, event, commit, blob, copy or confirmation. What a
+    /// program that follows "until there is nothing new" waits for.
+    pub fn is_idle(&self) -> bool {
+        self.is_set_up()
+            && !self.is_copying()
+            && self.inbox.is_empty()
+            && self.is_done()
+            && self.blobs.is_quiet()
+            && !self.blobs.has_gap()
+    }
+
+    /// The bytes of messages that are held, with a fixed overhead for each part: those not decoded yet, and those
+    /// that events and chunks point into.
+    pub const fn retained_bytes(&self) -> u64 {
+        self.flow.inbound.level().bytes
+    }
+
+    /// Events that are out.
+    pub const fn events_out(&self) -> u64 {
+        self.flow.consumer.level().items
+    }
+
+    /// Transactions and checkpoints that are out and not durable.
+    pub const fn commits_out(&self) -> u64 {
+        self.flow.commits.level().items
+    }
+
+    /// Bytes of blobs that are out and not written, with a fixed overhead for each chunk.
+    pub const fn blob_bytes_out(&self) -> u64 {
+        self.flow.blobs.level().bytes
+    }
+
+    /// Counters.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    // What the parts of the receiver share.
+
+    const fn commit_id(&self, number: u64) -> CommitId {
+        CommitId {
+            epoch: self.epoch,
+            number,
+        }
+    }
+
+    const fn blob_id(&self, number: u64) -> BlobId {
+        BlobId {
+            epoch: self.epoch,
+            number,
+        }
+    }
+
+    fn transmit(&mut self, message: &Message) {
+        let bytes = Bytes::from(message.encode());
+        self.control.push_back(Command::Transmit(bytes));
+    }
+
+    fn hand_out(&mut self, event: Event, bytes: u64, slot: Option<Slot>) -> Command {
+        let bytes = bytes + EVENT_OVERHEAD;
+        self.flow.consumer.add(1, bytes);
+        self.events_out.push_back(EventOut { bytes, slot });
+        self.stats.events += 1;
+        self.stats.peak_events_out = self.stats.peak_events_out.max(self.events_out());
+        Command::Event(event)
+    }
+
+    /// A commit was handed out.
+    const fn commit_out(&mut self) {
+        self.flow.commits.add(1, 0);
+    }
+
+    /// A cursor goes out by itself between two transactions: when the next message has none to carry it.
+    fn is_checkpoint_due(&self) -> bool {
+        self.ledger.has_checkpoint() && (self.is_drained || !self.decoder.is_at_batch(&self.inbox))
+    }
+
+    fn checkpoint(&mut self) -> Command {
+        let (number, ends_copy, cursor) = self.ledger.checkpoint();
+        let checkpoint = crate::event::Checkpoint {
+            id: self.commit_id(number),
+            cursor,
+        };
+        self.commit_out();
+        self.stats.checkpoints += 1;
+        let event = if ends_copy {
+            self.copy_finished();
+            Event::CopyCompleted(checkpoint)
+        } else {
+            Event::Checkpoint(checkpoint)
+        };
+        self.hand_out(event, 0, None)
+    }
+
+    fn release(&mut self, released: Released) {
+        self.flow.blobs.sub(released.chunks, released.bytes);
+        for slot in released.slots {
+            self.inbox.release(slot, &mut self.flow.inbound);
+        }
+        self.note_starvation();
+    }
+
+    /// The decoder waits for bytes, and nothing that is held outside will be given back: pausing would be for ever.
+    fn note_starvation(&mut self) {
+        self.flow.is_starved =
+            self.is_drained && !self.inbox.is_empty() && !self.inbox.has_slices_out();
+    }
+
+    /// Keeps link time, and the two watchdogs of which exactly one is armed: that of the peer while reading goes on, that
+    /// of the application while it is paused.
+    fn note_pause(&mut self) {
+        let is_paused = !self.flow.reasons().is_empty();
+        if !matches!(self.life, Life::Open) || !self.timers.set_paused(is_paused) {
+            return;
+        }
+        if is_paused {
+            self.timers.clear(Timer::Silence);
+            self.progress();
+        } else {
+            self.timers.clear(Timer::PauseStall);
+            self.heard();
+        }
+    }
+
+    /// The application did something.
+    fn progress(&mut self) {
+        if !self.flow.reasons().is_empty() {
+            let stall = self.config.timeouts.pause_stall;
+            self.timers.set(Timer::PauseStall, stall);
+        }
+    }
+
+    /// A blob failed.
+    fn blob_has_failed(&mut self, failure: Failure) {
+        let Failure {
+            transfer,
+            abort,
+            file,
+            owner,
+            fault,
+            is_gone,
+            settled,
+            released,
+        } = failure;
+        let blob = transfer.map(|number| self.blob_id(number));
+        if let (Some(blob), Some(why)) = (blob, abort) {
+            self.abort(blob, why);
+        }
+        self.release(released);
+        let failure = crate::event::BlobFailure {
+            blob,
+            file,
+            record: owner,
+            fault,
+        };
+        self.pending.push_back(if is_gone {
+            self.stats.blobs_gone += 1;
+            (Event::BlobGone(failure), 0)
+        } else {
+            self.stats.blobs_held += 1;
+            (Event::BlobHeld(failure), 0)
+        });
+        for number in settled {
+            self.ledger.blob_settled(number);
+        }
+        self.watch_gap();
+    }
+
+    fn abort(&mut self, blob: BlobId, why: AbortReason) {
+        self.stats.blobs_aborted += 1;
+        self.control.push_back(Command::AbortBlob { blob, why });
+    }
+
+    fn watch_gap(&mut self) {
+        if self.blobs.has_gap() {
+            self.timers
+                .start(Timer::BlobGap, self.config.timeouts.blob_gap);
+        } else {
+            self.timers.clear(Timer::BlobGap);
+        }
+    }
+
+    fn fail(&mut self, error: LinkError) {
+        self.close(CloseReason::Error(error));
+    }
+
+    fn timed_out(&mut self, watchdog: Watchdog, waited: core::time::Duration) {
+        self.fail(LinkError::TimedOut { watchdog, waited });
+    }
+
+    /// The link ends. What is still to be said: resumes, aborts, a confirmation that was due, and the close.
+    fn close(&mut self, reason: CloseReason) {
+        if !matches!(self.life, Life::Open) {
+            return;
+        }
+        let is_gone = matches!(
+            reason,
+            CloseReason::TransportLost | CloseReason::PeerClosed { .. }
+        );
+        if is_gone {
+            self.control
+                .retain(|command| !matches!(command, Command::Transmit(_) | Command::Ping));
+        } else {
+            self.confirm();
+        }
+        if let CloseReason::Error(LinkError::WrongName { .. }) = &reason {
+            self.transmit(&Message::Disconnect);
+        }
+        let unfinished: alloc::vec::Vec<u64> = self.blobs.unfinished().collect();
+        for number in unfinished {
+            self.abort(self.blob_id(number), AbortReason::Close);
+        }
+        self.life = Life::Closing(reason);
+    }
+
+    /// Nothing outlives the link.
+    fn release_everything(&mut self) {
+        self.flow = Flow::new(&self.config.flow);
+        self.inbox = Inbox::default();
+        self.context = Context::default();
+        let tries = self.blobs.tries().clone();
+        self.blobs = Blobs::new(self.config.limits, tries);
+        self.chunk = None;
+        self.events_out = VecDeque::new();
+        self.pending = VecDeque::new();
+        self.control = VecDeque::new();
+    }
+}

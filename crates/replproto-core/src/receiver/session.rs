@@ -1,0 +1,481 @@
+//! The conversation with the peer: names, the subscription, base copies, and every deadline of it.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::command::Command;
+use crate::config::{Mode, TableFilter};
+use crate::cursor::{CopyCursor, Cursor, Start};
+use crate::error::{CloseReason, LinkError, Misuse, Watchdog};
+use crate::event::{CopyStarted, Event, Schema};
+use crate::id::Name;
+use crate::key::Key;
+use crate::table::TableDefinition;
+use crate::time::{Sequence, WallTime};
+use crate::wire::Message;
+use crate::wire::message::{Capabilities, CopyResume, NodeName, Subscription, SubscriptionRequest};
+
+use super::Receiver;
+use super::context::definition_size;
+use super::ledger::{Advance, CopyStep};
+use super::timers::Timer;
+
+/// A peer may ask for at most this many times our own budget for its set-up.
+const SETUP_BUDGET_FACTOR: u32 = 4;
+
+/// The limit for the last step of a copy, however much progress there is, is this many times its usual one
+/// (`protocol.md` section 10, #678).
+const COPY_FINISH_FACTOR: u32 = 4;
+
+/// While a base copy is under way a peer may be silent this many times longer, since it may be busy reading
+/// (`protocol.md` section 10, issue #460).
+const COPY_SILENCE_FACTOR: u32 = 5;
+
+/// The only request of a link.
+const REQUEST: u32 = 1;
+
+#[derive(Debug)]
+pub(super) struct Session {
+    start: Start,
+    phase: Phase,
+    peer: Option<Name>,
+    copy: Copying,
+}
+
+#[derive(Debug, PartialEq)]
+enum Phase {
+    /// The socket is not open yet.
+    Unconnected,
+    /// Our name is sent, that of the peer is not here.
+    Greeting,
+    /// The subscription is sent, and not answered. `request`: the answer will name it.
+    Subscribing { request: Option<u32>, is_old: bool },
+    /// Set up.
+    Following,
+}
+
+/// A base copy (`protocol.md` section 8.3).
+#[derive(Debug)]
+enum Copying {
+    No,
+    /// Rows come.
+    Running {
+        /// The copy's identity and the version of its order; `None` with an old peer, whose copies cannot be resumed and end
+        /// with their first terminator.
+        identity: Option<(WallTime, u32)>,
+        /// The position in the log from which to go on after the copy.
+        end: Option<Sequence>,
+        /// The last row of the batch: its table, and its id.
+        last_row: Option<Name>,
+        last_key: Vec<u8>,
+    },
+    /// All rows are here, but not durable yet.
+    Finishing {
+        ceiling: crate::time::Instant,
+    },
+}
+
+impl Session {
+    pub(super) const fn new(start: Start) -> Self {
+        Self {
+            start,
+            phase: Phase::Unconnected,
+            peer: None,
+            copy: Copying::No,
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.phase != Phase::Unconnected
+    }
+
+    pub(super) const fn is_following(&self) -> bool {
+        matches!(self.phase, Phase::Following)
+    }
+
+    pub(super) const fn is_copying(&self) -> bool {
+        !matches!(self.copy, Copying::No)
+    }
+
+    /// A record is handed out.
+    #[inline]
+    pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) {
+        if let Copying::Running {
+            last_row,
+            last_key,
+            identity: Some(_),
+            ..
+        } = &mut self.copy
+        {
+            if last_row.as_ref() != Some(table) {
+                *last_row = Some(table.clone());
+            }
+            last_key.clear();
+            last_key.extend_from_slice(key);
+        }
+    }
+
+    /// What the end of a batch does to the cursor.
+    fn batch_ends(&mut self, sequence: Option<Sequence>) -> Advance {
+        let Copying::Running {
+            identity,
+            end,
+            last_row,
+            last_key,
+        } = &mut self.copy
+        else {
+            return Advance {
+                sequence,
+                copy: None,
+            };
+        };
+        let Some((copy_start, order)) = *identity else {
+            return Advance {
+                sequence: None,
+                copy: sequence.map(CopyStep::Complete),
+            };
+        };
+        *end = sequence.or(*end);
+        let copy = last_row.take().map(|table| {
+            CopyStep::At(CopyCursor {
+                copy_start,
+                table,
+                after_key: bytes::Bytes::copy_from_slice(last_key),
+                order,
+            })
+        });
+        Advance {
+            sequence: None,
+            copy,
+        }
+    }
+
+    /// Where the subscription starts, and which copy it goes on with.
+    fn request_start(&self, mode: Mode) -> (Sequence, Option<CopyResume>) {
+        match &self.start {
+            Start::Copy => (Sequence(0.0), None),
+            Start::At(sequence) => (*sequence, None),
+            Start::Resume(Cursor {
+                sequence,
+                copy: None,
+            }) => (*sequence, None),
+            Start::Resume(Cursor {
+                copy: Some(copy), ..
+            }) => {
+                // An id that cannot be read back cannot be sent either: the copy then begins anew.
+                let mut after_key = Vec::new();
+                let key =
+                    Key::decode(&copy.after_key).and_then(|key| key.write_control(&mut after_key));
+                let can_resume = mode == Mode::B && key.is_ok();
+                let resume = can_resume.then(|| CopyResume {
+                    start: copy.copy_start,
+                    table: copy.table.to_string(),
+                    after_key,
+                    order: copy.order,
+                });
+                (Sequence(0.0), resume)
+            }
+        }
+    }
+}
+
+impl Receiver {
+    pub(super) fn connected(&mut self) -> Result<(), Misuse> {
+        if self.session.is_connected() {
+            return Err(Misuse::OutOfOrder);
+        }
+        self.session.phase = Phase::Greeting;
+        let capabilities = (self.config.mode == Mode::B).then(|| Capabilities {
+            setup_ack: 1.0,
+            setup_budget: Some(self.config.timeouts.setup.as_millis() as f64),
+        });
+        self.transmit(&Message::NodeName(NodeName {
+            name: Some(self.config.node_name.clone()),
+            database: self.config.database.clone(),
+            tables: Vec::new(),
+            capabilities,
+        }));
+        self.ping();
+        self.heard();
+        self.timers.set(Timer::Setup, self.config.timeouts.setup);
+        Ok(())
+    }
+
+    fn ping(&mut self) {
+        if !self
+            .control
+            .iter()
+            .any(|command| matches!(command, Command::Ping))
+        {
+            self.stats.pings += 1;
+            self.control.push_back(Command::Ping);
+        }
+        self.timers
+            .set(Timer::Ping, self.config.timeouts.ping_interval);
+    }
+
+    /// The peer is alive.
+    pub(super) fn heard(&mut self) {
+        if self.flow.reasons().is_empty() && self.session.is_connected() {
+            let limit = self.silence_limit();
+            self.timers.set(Timer::Silence, limit);
+        }
+    }
+
+    fn silence_limit(&self) -> Duration {
+        let timeouts = &self.config.timeouts;
+        let usual = timeouts.ping_timeout;
+        if self.session.is_copying() {
+            usual
+                .saturating_mul(COPY_SILENCE_FACTOR)
+                .min(timeouts.copy_timeout)
+                .max(usual)
+        } else {
+            usual
+        }
+    }
+
+    /// A deadline has passed.
+    pub(super) fn fire(&mut self, timer: Timer) {
+        let timeouts = self.config.timeouts;
+        match timer {
+            Timer::Ping => self.ping(),
+            Timer::Confirm => self.confirm(),
+            Timer::Silence => self.timed_out(Watchdog::Silence, self.silence_limit()),
+            Timer::Setup => self.timed_out(Watchdog::Setup, timeouts.setup),
+            Timer::PauseStall => {
+                let reasons = self.flow.reasons();
+                self.timed_out(Watchdog::PauseStall(reasons), timeouts.pause_stall);
+            }
+            Timer::NotReady => self.timed_out(Watchdog::NotReady, timeouts.not_ready),
+            Timer::BlobIdle => self.fail_idle_blobs(),
+            Timer::BlobGap => self.timed_out(Watchdog::BlobGap, timeouts.blob_gap),
+            Timer::CopyProgress => self.timed_out(Watchdog::CopyProgress, timeouts.blob),
+            Timer::CopyFinish => self.timed_out(Watchdog::CopyFinish, timeouts.copy_timeout),
+            Timer::Drain => self.close(CloseReason::DrainTimedOut),
+        }
+    }
+
+    fn fail_idle_blobs(&mut self) {
+        let (timeout, now) = (self.config.timeouts.blob, self.timers.link_now());
+        for key in self.blobs.idle(timeout, now) {
+            if let Some(failure) = self.blobs.fail_idle(key) {
+                self.blob_has_failed(failure);
+            }
+        }
+        let next = self.blobs.oldest_activity().map(|oldest| oldest + timeout);
+        self.timers.set_link_time(Timer::BlobIdle, next);
+    }
+
+    pub(super) fn node_name(&mut self, node: NodeName) {
+        let Some(name) = node.name.filter(|name| !name.is_empty()) else {
+            return;
+        };
+        let known = self.session.peer.as_deref();
+        let expected = known.or(self.config.peer_name.as_deref());
+        if let Some(expected) = expected.filter(|expected| *expected != name) {
+            let expected = expected.to_string();
+            return self.fail(LinkError::WrongName {
+                expected,
+                actual: name,
+            });
+        }
+        if self.session.phase != Phase::Greeting {
+            return;
+        }
+        self.session.peer = Some(name.as_str().into());
+        let is_old = node.capabilities.is_none();
+        let capabilities = node.capabilities.unwrap_or_default();
+        self.extend_setup(capabilities.setup_budget);
+        let takes_request = self.config.mode == Mode::B && capabilities.setup_ack >= 1.0;
+        let request = takes_request.then_some(REQUEST);
+        self.session.phase = Phase::Subscribing { request, is_old };
+        let (start, copy_resume) = self.session.request_start(self.config.mode);
+        let (replicate_by_default, tables) = match &self.config.tables {
+            TableFilter::All => (true, Vec::new()),
+            TableFilter::Except(tables) => (true, tables.clone()),
+            TableFilter::Only(tables) => (false, tables.clone()),
+        };
+        let mut excluded = alloc::vec![self.config.node_name.clone()];
+        excluded.extend_from_slice(&self.config.excluded_origins);
+        let request = SubscriptionRequest {
+            mode: self.config.mode,
+            subscriptions: alloc::vec![Subscription {
+                name,
+                replicate_by_default,
+                tables,
+                start,
+                is_leader: None,
+                end: None,
+                copy_resume,
+            }],
+            excluded,
+            request,
+        };
+        self.transmit(&Message::SubscriptionRequest(request));
+    }
+
+    /// The peer may need longer for its set-up than we would wait, and says so; but it cannot switch our watchdog off.
+    fn extend_setup(&mut self, budget: Option<f64>) {
+        let own = self.config.timeouts.setup;
+        let most = own.saturating_mul(SETUP_BUDGET_FACTOR);
+        let asked = budget
+            .filter(|ms| *ms > 0.0)
+            .map_or(own, |ms| Duration::from_millis(ms as u64));
+        self.timers.set(Timer::Setup, asked.clamp(own, most));
+    }
+
+    /// DB_SCHEMA. Gives the event, if it is about our database.
+    pub(super) fn schema(
+        &mut self,
+        tables: Vec<TableDefinition>,
+        database: &str,
+        answers: Option<u32>,
+    ) {
+        if let Phase::Subscribing { request, is_old } = self.session.phase {
+            // Only the answer to our request proves that the publisher has begun to send (`protocol.md` section 3.4).
+            let is_answer = if request.is_some() {
+                answers == request
+            } else {
+                database == self.config.database
+            };
+            if is_answer {
+                self.set_up(is_old);
+            }
+        }
+        let Some(peer) = &self.session.peer else {
+            return;
+        };
+        if database != self.config.database {
+            return;
+        }
+        let size: usize = tables.iter().map(definition_size).sum();
+        let schema = Event::Schema(Schema {
+            peer: peer.clone(),
+            database: database.into(),
+            tables: tables.into(),
+        });
+        // The schema first, then what setting up may have caused.
+        self.pending.push_front((schema, size as u64));
+    }
+
+    fn set_up(&mut self, is_old: bool) {
+        self.session.phase = Phase::Following;
+        self.timers.clear(Timer::Setup);
+        self.set_unready(self.is_unready);
+        let (start, _) = self.session.request_start(self.config.mode);
+        if is_old && start.0 == 0.0 {
+            // An old peer does not announce its copy.
+            self.start_copy(None);
+        }
+        if let Start::Resume(Cursor {
+            sequence,
+            copy: None,
+        }) = &self.session.start
+            && sequence.0 > 0.0
+        {
+            // The last link may have ended between a commit and its confirmation (`protocol.md` section 15, ruling 8).
+            self.confirm = Some(*sequence);
+            self.timers
+                .start(Timer::Confirm, self.config.timeouts.confirm_delay);
+        }
+    }
+
+    /// COPY_START, or what stands for it. A second one begins a new pass.
+    pub(super) fn start_copy(&mut self, identity: Option<(WallTime, u32)>) {
+        let (start, resume) = self.session.request_start(self.config.mode);
+        let is_first_pass = !self.session.is_copying();
+        let resumed = is_first_pass
+            && resume
+                .as_ref()
+                .is_some_and(|resume| identity == Some((resume.start, resume.order)));
+        self.ledger.discard_copy_end();
+        self.session.copy = Copying::Running {
+            identity,
+            end: None,
+            last_row: None,
+            last_key: Vec::new(),
+        };
+        self.timers.clear(Timer::CopyFinish);
+        self.heard();
+        self.copy_frame();
+        let event = Event::CopyStarted(CopyStarted {
+            copy_start: identity.map(|(start, _)| start),
+            forced: start.0 > 0.0,
+            resumed,
+        });
+        self.pending.push_back((event, 0));
+    }
+
+    /// A frame of a base copy came. An old peer with an empty source sends none at all, so its copies are not watched.
+    #[inline]
+    pub(super) fn copy_frame(&mut self) {
+        if let Copying::Running {
+            identity: Some(_), ..
+        } = self.session.copy
+        {
+            self.timers
+                .set(Timer::CopyProgress, self.config.timeouts.blob);
+        }
+    }
+
+    /// A batch ends: what it does to the cursor.
+    pub(super) fn batch_ends(&mut self, sequence: Option<Sequence>) -> Advance {
+        let advance = self.session.batch_ends(sequence);
+        if matches!(advance.copy, Some(CopyStep::Complete(_))) {
+            self.copy_rows_end();
+        }
+        advance
+    }
+
+    /// SEQUENCE_ID_UPDATE.
+    pub(super) fn sequence_update(&mut self, sequence: Sequence) {
+        if !matches!(self.session.copy, Copying::Running { .. }) {
+            self.ledger.mark(Advance {
+                sequence: Some(sequence),
+                copy: None,
+            });
+        }
+    }
+
+    /// COPY_COMPLETE.
+    pub(super) fn copy_complete(&mut self) {
+        if let Copying::Running {
+            identity: Some((start, _)),
+            end,
+            ..
+        } = self.session.copy
+        {
+            self.ledger.mark(Advance {
+                sequence: None,
+                copy: Some(CopyStep::Complete(end.unwrap_or(Sequence(start.0)))),
+            });
+            self.copy_rows_end();
+        }
+    }
+
+    fn copy_rows_end(&mut self) {
+        let limit = self.config.timeouts.copy_timeout;
+        let now = self.timers.now();
+        self.session.copy = Copying::Finishing {
+            ceiling: now.after(limit.saturating_mul(COPY_FINISH_FACTOR)),
+        };
+        self.timers.clear(Timer::CopyProgress);
+        self.timers.set(Timer::CopyFinish, limit);
+    }
+
+    /// Something became durable that the end of a copy may have waited for.
+    pub(super) fn copy_progress(&mut self) {
+        if let Copying::Finishing { ceiling } = self.session.copy {
+            let next = self.timers.now().after(self.config.timeouts.copy_timeout);
+            self.timers.set_at(Timer::CopyFinish, next.min(ceiling));
+        }
+    }
+
+    /// The copy is complete and durable.
+    pub(super) fn copy_finished(&mut self) {
+        self.session.copy = Copying::No;
+        self.timers.clear(Timer::CopyFinish);
+    }
+}

@@ -1,0 +1,458 @@
+//! Audit entries (`protocol.md` section 5).
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::varint;
+use crate::error::WireError;
+
+/// The bits of an entry's action word above its type (`protocol.md` section 5.2). Unknown ones are kept and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// A full record follows.
+    pub const FULL: Self = Self(0x10);
+    /// A partial record follows.
+    pub const PARTIAL: Self = Self(0x20);
+    /// This write made a new structure.
+    pub const STRUCTURE_UPDATE: Self = Self(0x100);
+    /// The current residency id is there.
+    pub const RESIDENCY: Self = Self(0x200);
+    /// The previous residency id is there.
+    pub const PREVIOUS_RESIDENCY: Self = Self(0x400);
+    /// The originating operation is there.
+    pub const OPERATION: Self = Self(0x800);
+    /// The expiry date is there.
+    pub const EXPIRES: Self = Self(0x1000);
+    /// The value holds blobs, inline or by reference.
+    pub const BLOBS: Self = Self(0x2000);
+    /// Extra audit references are there.
+    pub const EXTRA_REFERENCES: Self = Self(0x4000);
+    /// Not for other nodes: must not be applied.
+    pub const LOCAL_ONLY: Self = Self(0x8000);
+
+    /// Whether any of these bits is set.
+    pub const fn contains(self, bits: Self) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    /// Both sets of bits.
+    #[must_use]
+    pub const fn with(self, bits: Self) -> Self {
+        Self(self.0 | bits.0)
+    }
+}
+
+/// Where a field's bytes are within an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// As a range for slicing the entry.
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// The action word: what kind of entry it is. Known before the rest of the entry is read, because an entry of an
+/// unknown type, or one that is not for us, is skipped unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// The type, 0 to 15 (`protocol.md` section 5.1).
+    pub kind: u8,
+    /// The other bits.
+    pub flags: Flags,
+    /// Where the next field begins.
+    next: usize,
+}
+
+impl Action {
+    /// Reads the action word of an entry.
+    ///
+    /// # Errors
+    /// The first byte is impossible, or the entry ends inside the word.
+    #[inline]
+    pub fn parse(entry: &[u8]) -> Result<Self, WireError> {
+        const TRUNCATED: WireError = WireError::Truncated("an action word");
+        let mut at = 0;
+        let mut first = *entry.first().ok_or(TRUNCATED)?;
+        if first == super::BATCH_FIRST_BYTE {
+            // The previous version, which senders drop; accepted all the same.
+            at = 8;
+            first = *entry.get(at).ok_or(TRUNCATED)?;
+        }
+        let (word, length) = match first {
+            0x01..=0x3f if first & 0x0f != 0 => (u32::from(first), 1),
+            0xc0..=0xfe => varint::decode(&entry[at..]).ok_or(TRUNCATED)?,
+            other => return Err(WireError::EntryStart(other)),
+        };
+        Ok(Self {
+            kind: (word & 0x0f) as u8,
+            flags: Flags(word & !0x0f),
+            next: at + length,
+        })
+    }
+}
+
+/// An entry's header, and where its variable parts are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// The type, 0 to 15.
+    pub kind: u8,
+    /// The other bits of the action word.
+    pub flags: Flags,
+    /// The sender's id of the origin; 0 is the sender.
+    pub node: u32,
+    /// The sender's id of the table.
+    pub table: u32,
+    /// The record id, as key bytes; empty if the sender lost it.
+    pub key: Span,
+    /// The version, milliseconds since 1970.
+    pub version: f64,
+    /// The residency id.
+    pub residency: Option<u32>,
+    /// The previous residency id.
+    pub previous_residency: Option<u32>,
+    /// When the record expires, milliseconds since 1970.
+    pub expires_at: Option<f64>,
+    /// The originating operation; 0 if it is not there.
+    pub operation: u32,
+    /// The user name, as key bytes; empty if there is none.
+    pub user: Span,
+    /// The value; empty if there is none.
+    pub value: Span,
+}
+
+impl Entry {
+    /// Reads an entry's header. `entry` has exactly the bytes that the batch gives to this entry.
+    ///
+    /// # Errors
+    /// A field reaches past the entry, or a version or date is not a number.
+    #[inline]
+    pub fn parse(entry: &[u8]) -> Result<Self, WireError> {
+        Self::parse_after(Action::parse(entry)?, entry)
+    }
+
+    /// The same, after the action word has been read.
+    ///
+    /// # Errors
+    /// As [`Entry::parse`].
+    #[inline]
+    pub fn parse_after(action: Action, entry: &[u8]) -> Result<Self, WireError> {
+        let flags = action.flags;
+        let mut fields = Fields {
+            entry,
+            at: action.next,
+        };
+        let node = fields.varint("the node id")?;
+        let table = fields.varint("the table id")?;
+        let key = fields.counted("the record id")?;
+        let version = fields.number("the version")?;
+        let residency = fields.when(flags, Flags::RESIDENCY, "the residency id")?;
+        let previous_residency = fields.when(
+            flags,
+            Flags::PREVIOUS_RESIDENCY,
+            "the previous residency id",
+        )?;
+        let expires_at = if flags.contains(Flags::EXPIRES) {
+            Some(fields.number("the expiry date")?)
+        } else {
+            None
+        };
+        let operation = fields
+            .when(flags, Flags::OPERATION, "the originating operation")?
+            .unwrap_or(0);
+        if flags.contains(Flags::EXTRA_REFERENCES) {
+            fields.skip_extra_references()?;
+        }
+        let user = fields.counted("the user name")?;
+        let value = if flags.contains(Flags::FULL.with(Flags::PARTIAL)) {
+            fields.span(entry.len() - fields.at, "the value")?
+        } else {
+            Span::default()
+        };
+        Ok(Self {
+            kind: action.kind,
+            flags,
+            node,
+            table,
+            key,
+            version,
+            residency,
+            previous_residency,
+            expires_at,
+            operation,
+            user,
+            value,
+        })
+    }
+}
+
+struct Fields<'a> {
+    entry: &'a [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    #[inline]
+    fn varint(&mut self, what: &'static str) -> Result<u32, WireError> {
+        let rest = self.entry.get(self.at..).unwrap_or_default();
+        let (value, length) = varint::decode(rest).ok_or(WireError::Truncated(what))?;
+        self.at += length;
+        Ok(value)
+    }
+
+    fn when(
+        &mut self,
+        flags: Flags,
+        flag: Flags,
+        what: &'static str,
+    ) -> Result<Option<u32>, WireError> {
+        flags.contains(flag).then(|| self.varint(what)).transpose()
+    }
+
+    #[inline]
+    fn number(&mut self, what: &'static str) -> Result<f64, WireError> {
+        let rest = self.entry.get(self.at..).unwrap_or_default();
+        let bytes = rest.first_chunk().ok_or(WireError::Truncated(what))?;
+        self.at += 8;
+        let number = f64::from_be_bytes(*bytes);
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(WireError::NotFinite(what))
+        }
+    }
+
+    #[inline]
+    fn span(&mut self, length: usize, what: &'static str) -> Result<Span, WireError> {
+        let start = self.at;
+        if length > self.entry.len() - start {
+            return Err(WireError::Overrun(what));
+        }
+        self.at += length;
+        // An entry's length came as 32 bits.
+        Ok(Span {
+            start: start as u32,
+            end: self.at as u32,
+        })
+    }
+
+    #[inline]
+    fn counted(&mut self, what: &'static str) -> Result<Span, WireError> {
+        let length = self.varint(what)?;
+        self.span(length as usize, what)
+    }
+
+    fn skip_extra_references(&mut self) -> Result<(), WireError> {
+        const WHAT: &str = "the extra audit references";
+        let count = *self.entry.get(self.at).ok_or(WireError::Truncated(WHAT))?;
+        self.at += 1;
+        for _ in 0..count {
+            self.span(8, WHAT)?;
+            self.varint(WHAT)?;
+        }
+        Ok(())
+    }
+}
+
+/// An entry to be written: for publishers, tests and simulations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewEntry<'a> {
+    /// The type, 1 to 15.
+    pub kind: u8,
+    /// Flags that add no field of their own here, such as [`Flags::FULL`] and [`Flags::BLOBS`]. Those of the optional
+    /// fields below are set by themselves.
+    pub flags: Flags,
+    /// The sender's id of the origin.
+    pub node: u32,
+    /// The sender's id of the table.
+    pub table: u32,
+    /// The record id, as key bytes.
+    pub key: &'a [u8],
+    /// The version, milliseconds since 1970.
+    pub version: f64,
+    /// The residency id.
+    pub residency: Option<u32>,
+    /// The previous residency id.
+    pub previous_residency: Option<u32>,
+    /// When the record expires, milliseconds since 1970.
+    pub expires_at: Option<f64>,
+    /// The originating operation.
+    pub operation: Option<u32>,
+    /// The user name, as key bytes; empty: none.
+    pub user: &'a [u8],
+    /// The value's bytes; empty: none.
+    pub value: &'a [u8],
+}
+
+impl NewEntry<'_> {
+    /// Appends the entry.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut flags = self.flags;
+        for (flag, is_there) in [
+            (Flags::RESIDENCY, self.residency.is_some()),
+            (Flags::PREVIOUS_RESIDENCY, self.previous_residency.is_some()),
+            (Flags::EXPIRES, self.expires_at.is_some()),
+            (Flags::OPERATION, self.operation.is_some()),
+        ] {
+            if is_there {
+                flags = flags.with(flag);
+            }
+        }
+        let word = u32::from(self.kind & 0x0f) | flags.0;
+        if word <= 0x3f {
+            out.push(word as u8);
+        } else {
+            // A word with more flags always has the four-byte form, whatever its value.
+            out.extend_from_slice(&(word | 0xc000_0000).to_be_bytes());
+        }
+        varint::encode(self.node, out);
+        varint::encode(self.table, out);
+        counted(self.key, out);
+        out.extend_from_slice(&self.version.to_be_bytes());
+        for id in [self.residency, self.previous_residency]
+            .into_iter()
+            .flatten()
+        {
+            varint::encode(id, out);
+        }
+        if let Some(date) = self.expires_at {
+            out.extend_from_slice(&date.to_be_bytes());
+        }
+        if let Some(operation) = self.operation {
+            varint::encode(operation, out);
+        }
+        if flags.contains(Flags::EXTRA_REFERENCES) {
+            out.push(0);
+        }
+        counted(self.user, out);
+        out.extend_from_slice(self.value);
+    }
+}
+
+fn counted(bytes: &[u8], out: &mut Vec<u8>) {
+    // A longer id cannot be sent; the protocol then sends none (`protocol.md` section 5, field 5).
+    let bytes = if bytes.len() > 0x3fff { &[] } else { bytes };
+    varint::encode(bytes.len() as u32, out);
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    /// Hex text to bytes, spaces ignored.
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(|b| *b != b' ').collect();
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_protocols_examples() {
+        let bytes = hex(
+            "c0001211 80c8 05 04 13ff0000 42796d05e4468000 07 42796d09532e8000 00 de0001a16e01",
+        );
+        let entry = Entry::parse(&bytes).unwrap();
+        assert_eq!((entry.kind, entry.node, entry.table), (1, 200, 5));
+        assert_eq!(entry.residency, Some(7));
+        assert!(entry.expires_at.is_some());
+        assert_eq!(&bytes[entry.key.range()], hex("13ff0000"));
+        assert_eq!(&bytes[entry.value.range()], hex("de0001a16e01"));
+
+        let bytes =
+            hex("c0004011 00 05 02 6b31 42796d05e4468000 01 42796d05e4080000 02 00 de0001a16e01");
+        let entry = Entry::parse(&bytes).unwrap();
+        assert_eq!(&bytes[entry.key.range()], b"k1");
+        assert_eq!(&bytes[entry.value.range()], hex("de0001a16e01"));
+
+        let mut with_previous = hex("42796d05e4468000");
+        with_previous.extend(hex("02 03 05 02 6b31 42796d05e4468000 00"));
+        let entry = Entry::parse(&with_previous).unwrap();
+        assert_eq!((entry.kind, entry.node), (2, 3));
+        assert!(entry.value.range().is_empty());
+    }
+
+    #[test]
+    fn impossible_first_bytes() {
+        for first in 0..=255u8 {
+            let possible = matches!(first, 0x01..=0x3f if first & 0x0f != 0)
+                || matches!(first, 0xc0..=0xfe)
+                || first == 0x42;
+            let bytes = vec![first; 40];
+            match Action::parse(&bytes) {
+                Err(WireError::EntryStart(_)) => assert!(!possible || first == 0x42),
+                result => assert!(possible && result.is_ok(), "{first:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_checked_against_the_entry() {
+        let bytes = hex("11 00 05 7f 6b31 42796d05e4468000 00");
+        assert_eq!(
+            Entry::parse(&bytes),
+            Err(WireError::Overrun("the record id"))
+        );
+        let bytes = hex("11 00 05 00 7ff0000000000000 00");
+        assert_eq!(
+            Entry::parse(&bytes),
+            Err(WireError::NotFinite("the version"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            kind in 1..=6u8,
+            node: u32,
+            table: u32,
+            key in prop::collection::vec(any::<u8>(), 0..300),
+            version in prop::num::f64::NORMAL,
+            residency: Option<u32>,
+            previous_residency: Option<u32>,
+            expires_at in prop::option::of(prop::num::f64::NORMAL),
+            operation in prop::option::of(1..=4u32),
+            user in prop::collection::vec(any::<u8>(), 0..20),
+            value in prop::collection::vec(any::<u8>(), 0..50),
+            unknown_flag: bool,
+        ) {
+            let flags = if value.is_empty() { Flags::default() } else { Flags::FULL };
+            let flags = if unknown_flag { flags.with(Flags(0x10_0000)) } else { flags };
+            let new = NewEntry {
+                kind, flags, node, table, key: &key, version, residency, previous_residency, expires_at, operation,
+                user: &user, value: &value,
+            };
+            let mut bytes = Vec::new();
+            new.encode(&mut bytes);
+            let entry = Entry::parse(&bytes).unwrap();
+            prop_assert_eq!((entry.kind, entry.node, entry.table), (kind, node, table));
+            prop_assert_eq!(&bytes[entry.key.range()], &key[..]);
+            prop_assert_eq!(entry.version, version);
+            prop_assert_eq!(entry.residency, residency);
+            prop_assert_eq!(entry.previous_residency, previous_residency);
+            prop_assert_eq!(entry.expires_at, expires_at);
+            prop_assert_eq!(entry.operation, operation.unwrap_or(0));
+            prop_assert_eq!(&bytes[entry.user.range()], &user[..]);
+            prop_assert_eq!(&bytes[entry.value.range()], &value[..]);
+            let header = bytes.len() - value.len();
+            for end in 0..header {
+                prop_assert!(Entry::parse(&bytes[..end]).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            let _ = Entry::parse(&bytes);
+        }
+    }
+}
