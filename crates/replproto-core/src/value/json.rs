@@ -193,9 +193,7 @@ pub(crate) fn push_js_number(out: &mut String, value: f64) {
     if value.is_infinite() {
         return out.push_str("Infinity");
     }
-    // The shortest digits that read back as this number, as "d.ddde-xx".
-    let mut scientific = ShortText::default();
-    let _ = write!(scientific, "{:e}", value.abs());
+    let scientific = shortest(value.abs());
     let scientific = scientific.as_str();
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -224,6 +222,22 @@ pub(crate) fn push_js_number(out: &mut String, value: f64) {
             out.push_str(mantissa);
             push(out, format_args!("e{exponent:+}"));
         }
+    }
+}
+
+/// The shortest digits that read back as this number, as `d.ddde-xx`. Where two are equally near JavaScript takes the
+/// even one, core the larger one; to print the same number of digits exactly gives the even one.
+fn shortest(value: f64) -> ShortText {
+    let mut nearest = ShortText::default();
+    let _ = write!(nearest, "{value:e}");
+    let mantissa = nearest.as_str().split('e').next().unwrap_or_default();
+    let digits_after_point = mantissa.len().saturating_sub(2);
+    let mut even = ShortText::default();
+    let _ = write!(even, "{value:.digits_after_point$e}");
+    if even.as_str().parse() == Ok(value) {
+        even
+    } else {
+        nearest
     }
 }
 
@@ -350,6 +364,8 @@ mod tests {
             (0.000001, "0.000001"),
             (1e-7, "1e-7"),
             (5e-324, "5e-324"),
+            // Equally near to ...313, which is odd.
+            (0.0305347442626953125, "0.030534744262695312"),
             (f64::INFINITY, "Infinity"),
         ];
         for (value, expected) in cases {
