@@ -1,0 +1,398 @@
+//! Blobs as files.
+
+use std::fs::{self, File, OpenOptions, ReadDir};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use super::path::{blob_path, unescape};
+use super::{BlobInfo, BlobStore, BlobWriter};
+
+/// A [`BlobStore`] in a folder, with a file for each blob.
+///
+/// A blob is written to a temporary file in the same file system, flushed to the disk, renamed, and its folder flushed too,
+/// so a blob is there whole or not at all. What a crash left of others is removed when the store is opened. Clones share
+/// one store, and several processes may use one folder.
+#[derive(Clone, Debug)]
+pub struct FileBlobStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    unfinished: PathBuf,
+    next: AtomicU64,
+    /// Locked by every user of the folder, so that none removes the unfinished files of another.
+    _in_use: File,
+}
+
+/// The folder of unfinished files. No escaped name of a node is like it.
+const UNFINISHED: &str = "%tmp";
+
+/// Ends the names of our unfinished files.
+const UNFINISHED_SUFFIX: &str = ".part";
+
+/// The lock file in that folder.
+const LOCK: &str = "lock";
+
+/// Smaller pieces are collected up to this many bytes before they are written.
+const COLLECTED_BYTES: usize = 16 << 10;
+
+/// A file operation failed.
+#[derive(Debug, Error)]
+#[error("cannot {action} {path}", path = path.display())]
+pub struct BlobFileError {
+    /// What was to be done, such as "write".
+    pub action: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub error: io::Error,
+}
+
+trait During<T> {
+    fn during(self, action: &'static str, path: &Path) -> Result<T, BlobFileError>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, action: &'static str, path: &Path) -> Result<T, BlobFileError> {
+        self.map_err(|error| BlobFileError {
+            action,
+            path: path.to_owned(),
+            error,
+        })
+    }
+}
+
+impl FileBlobStore {
+    /// Opens the store in this folder, creating it if it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be created or written to.
+    pub async fn open_dir(root: impl Into<PathBuf>) -> Result<Self, BlobFileError> {
+        let root = root.into();
+        off_thread(move || Self::open_now(root)).await
+    }
+
+    fn open_now(root: PathBuf) -> Result<Self, BlobFileError> {
+        let unfinished = root.join(UNFINISHED);
+        create_folder(&unfinished)?;
+        let lock = unfinished.join(LOCK);
+        let in_use = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock)
+            .during("open", &lock)?;
+        if in_use.try_lock().is_ok() {
+            // Nobody else uses the folder, so every unfinished file is left over.
+            remove_unfinished(&unfinished)?;
+            in_use.unlock().during("unlock", &lock)?;
+        }
+        in_use.lock_shared().during("lock", &lock)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                root,
+                unfinished,
+                next: AtomicU64::new(0),
+                _in_use: in_use,
+            }),
+        })
+    }
+
+    /// Where a blob is, or would be, kept.
+    pub fn path(&self, peer: &str, database: &str, file: &str) -> PathBuf {
+        blob_path(&self.shared.root, peer, database, file)
+    }
+
+    /// All blobs that are saved, in no particular order. Reading the folders blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be read; later errors come as items.
+    pub fn list(&self) -> Result<SavedBlobs, BlobFileError> {
+        Ok(SavedBlobs {
+            levels: vec![Level::open(&self.shared.root)?],
+            names: Vec::new(),
+        })
+    }
+}
+
+impl BlobStore for FileBlobStore {
+    type Error = BlobFileError;
+    type Writer = FileBlobWriter;
+
+    async fn open(&self, blob: BlobInfo) -> Result<FileBlobWriter, BlobFileError> {
+        let target = self.path(&blob.peer, &blob.database, &blob.file);
+        let shared = Arc::clone(&self.shared);
+        let part = off_thread(move || Part::create(shared)).await?;
+        Ok(FileBlobWriter {
+            part: Some(part),
+            collected: Vec::new(),
+            target,
+        })
+    }
+}
+
+/// Writes one blob to a temporary file.
+#[derive(Debug)]
+pub struct FileBlobWriter {
+    /// `None` while a write is under way, and after one failed or was given up.
+    part: Option<Part>,
+    collected: Vec<u8>,
+    target: PathBuf,
+}
+
+impl FileBlobWriter {
+    fn take_part(&mut self) -> Result<Part, BlobFileError> {
+        self.part.take().ok_or_else(|| BlobFileError {
+            action: "go on with",
+            path: self.target.clone(),
+            error: io::Error::other("an earlier write failed or was given up"),
+        })
+    }
+}
+
+impl BlobWriter for FileBlobWriter {
+    type Error = BlobFileError;
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), BlobFileError> {
+        let part = self.take_part()?;
+        if self.collected.len() + bytes.len() <= COLLECTED_BYTES {
+            self.collected.extend_from_slice(&bytes);
+            self.part = Some(part);
+            return Ok(());
+        }
+        let collected = std::mem::take(&mut self.collected);
+        let written = off_thread(move || part.write(&collected)?.write(&bytes)).await?;
+        self.part = Some(written);
+        Ok(())
+    }
+
+    async fn save(mut self) -> Result<(), BlobFileError> {
+        let part = self.take_part()?;
+        let collected = std::mem::take(&mut self.collected);
+        let target = std::mem::take(&mut self.target);
+        off_thread(move || part.write(&collected)?.save(&target)).await
+    }
+
+    async fn abort(mut self) {
+        if let Some(part) = self.part.take() {
+            off_thread(move || drop(part)).await;
+        }
+    }
+}
+
+impl Drop for FileBlobWriter {
+    fn drop(&mut self) {
+        if let Some(part) = self.part.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // Removing a large file takes its time.
+            runtime.spawn_blocking(move || drop(part));
+        }
+    }
+}
+
+/// An unfinished file, removed when it is dropped.
+#[derive(Debug)]
+struct Part {
+    file: File,
+    path: PathBuf,
+    /// Keeps the folder in use.
+    store: Arc<Shared>,
+    is_saved: bool,
+}
+
+impl Part {
+    fn create(store: Arc<Shared>) -> Result<Self, BlobFileError> {
+        loop {
+            let number = store.next.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}{UNFINISHED_SUFFIX}", std::process::id());
+            let path = store.unfinished.join(name);
+            match File::create_new(&path) {
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        path,
+                        store,
+                        is_saved: false,
+                    });
+                }
+                // Of another process with the same number, in another container.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).during("create", &path),
+            }
+        }
+    }
+
+    fn write(mut self, bytes: &[u8]) -> Result<Self, BlobFileError> {
+        self.file.write_all(bytes).during("write", &self.path)?;
+        Ok(self)
+    }
+
+    fn save(mut self, target: &Path) -> Result<(), BlobFileError> {
+        self.file.sync_all().during("flush", &self.path)?;
+        let folder = target.parent().unwrap_or(&self.store.root);
+        create_folder(folder)?;
+        fs::rename(&self.path, target).during("create", target)?;
+        self.is_saved = true;
+        flush_folder(folder)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_saved
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove an unfinished blob");
+        }
+    }
+}
+
+/// Creates a folder and those above it, durably.
+fn create_folder(folder: &Path) -> Result<(), BlobFileError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io::Error::from(io::ErrorKind::NotFound)).during("create", folder),
+    };
+    create_folder(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).during("create", folder)
+        }
+        _ => flush_folder(parent),
+    }
+}
+
+/// Makes the names in a folder durable. Only Unix can, and only there it is needed.
+fn flush_folder(folder: &Path) -> Result<(), BlobFileError> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .during("flush", folder)?;
+    }
+    Ok(())
+}
+
+fn remove_unfinished(folder: &Path) -> Result<(), BlobFileError> {
+    for entry in fs::read_dir(folder).during("read", folder)? {
+        let path = entry.during("read", folder)?.path();
+        let is_ours = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.ends_with(UNFINISHED_SUFFIX));
+        if is_ours {
+            fs::remove_file(&path).during("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and this future with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// A saved blob.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct SavedBlob {
+    /// The publisher's own name. This name and the next two are given in a short form if they are very long.
+    pub peer: String,
+    /// The database.
+    pub database: String,
+    /// The publisher's id of the blob's file.
+    pub file: String,
+    /// Where the bytes are.
+    pub path: PathBuf,
+}
+
+/// The saved blobs of a [`FileBlobStore`]. What is not of its making is passed over.
+#[derive(Debug)]
+pub struct SavedBlobs {
+    /// The open folders, from the store's own down to one of files.
+    levels: Vec<Level>,
+    /// The names of the folders below the store's own.
+    names: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Level {
+    path: PathBuf,
+    entries: ReadDir,
+}
+
+impl Level {
+    fn open(path: &Path) -> Result<Self, BlobFileError> {
+        Ok(Self {
+            path: path.to_owned(),
+            entries: fs::read_dir(path).during("read", path)?,
+        })
+    }
+}
+
+/// Levels with folders above that of the files: the store's own, peers, databases.
+const FOLDER_LEVELS: usize = 3;
+
+impl Iterator for SavedBlobs {
+    type Item = Result<SavedBlob, BlobFileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let depth = self.levels.len();
+            let level = self.levels.last_mut()?;
+            let path = match level.entries.next() {
+                None => {
+                    self.levels.pop();
+                    self.names.pop();
+                    continue;
+                }
+                Some(entry) => match entry.during("read", &level.path) {
+                    Ok(entry) => entry.path(),
+                    Err(error) => return Some(Err(error)),
+                },
+            };
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(name) = name.and_then(unescape) else {
+                continue;
+            };
+            if depth <= FOLDER_LEVELS {
+                if path.is_dir() {
+                    match Level::open(&path) {
+                        Ok(level) => self.levels.push(level),
+                        Err(error) => return Some(Err(error)),
+                    }
+                    self.names.push(name);
+                }
+            } else if let [peer, database, _] = self.names.as_slice() {
+                return Some(Ok(SavedBlob {
+                    peer: peer.clone(),
+                    database: database.clone(),
+                    file: name,
+                    path,
+                }));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

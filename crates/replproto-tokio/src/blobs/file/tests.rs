@@ -1,0 +1,157 @@
+use super::*;
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("replproto-blobs-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    folder
+}
+
+fn blob(file: &str) -> BlobInfo {
+    BlobInfo {
+        peer: "node-A".into(),
+        database: "data".into(),
+        file: file.into(),
+        size: None,
+    }
+}
+
+async fn save(store: &FileBlobStore, file: &str, pieces: &[usize]) -> Vec<u8> {
+    let mut writer = store.open(blob(file)).await.unwrap();
+    let mut all = Vec::new();
+    for (index, length) in pieces.iter().enumerate() {
+        let piece = vec![index as u8; *length];
+        all.extend_from_slice(&piece);
+        writer.write(piece.into()).await.unwrap();
+    }
+    writer.save().await.unwrap();
+    all
+}
+
+fn unfinished(root: &Path) -> usize {
+    fs::read_dir(root.join(UNFINISHED))
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name() != LOCK)
+        .count()
+}
+
+#[tokio::test]
+async fn small_and_large_pieces_come_out_in_order() {
+    let root = folder("pieces");
+    let store = FileBlobStore::open_dir(&root).await.unwrap();
+    for (file, pieces) in [
+        ("none", vec![]),
+        ("empty", vec![0]),
+        ("small", vec![1, 2, 3]),
+        ("large", vec![100_000, 10, 0, 16_384, 1, 16_384]),
+    ] {
+        let all = save(&store, file, &pieces).await;
+        let path = store.path("node-A", "data", file);
+        assert_eq!(fs::read(path).unwrap(), all, "{file}");
+    }
+    assert_eq!(unfinished(&root), 0);
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn the_list_has_what_is_saved_and_nothing_else() {
+    let root = folder("list");
+    let store = FileBlobStore::open_dir(&root).await.unwrap();
+    let names = ["1a2b", "../../etc/passwd", "A", "a", "", "."];
+    for name in names {
+        save(&store, name, &[3]).await;
+    }
+    fs::write(root.join("README"), "not ours").unwrap();
+    fs::create_dir(root.join("%zz")).unwrap();
+    let mut writer = store.open(blob("unfinished")).await.unwrap();
+    writer.write(vec![0; 50_000].into()).await.unwrap();
+
+    let mut listed: Vec<_> = store.list().unwrap().map(|blob| blob.unwrap()).collect();
+    listed.sort();
+    let mut expected = names;
+    expected.sort_unstable();
+    assert_eq!(
+        listed.iter().map(|blob| blob.file.as_str()).collect::<Vec<_>>(),
+        expected
+    );
+    for blob in &listed {
+        assert_eq!((blob.peer.as_str(), blob.database.as_str()), ("node-A", "data"));
+        assert_eq!(blob.path, store.path("node-A", "data", &blob.file));
+        assert!(blob.path.starts_with(&root));
+    }
+    writer.abort().await;
+    assert_eq!(unfinished(&root), 0);
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_can_be_seen_before_the_save() {
+    let root = folder("atomic");
+    let store = FileBlobStore::open_dir(&root).await.unwrap();
+    save(&store, "x", &[1]).await;
+    let mut writer = store.open(blob("x")).await.unwrap();
+    writer.write(vec![7; 70_000].into()).await.unwrap();
+    let path = store.path("node-A", "data", "x");
+    assert_eq!(fs::read(&path).unwrap().len(), 1);
+    writer.save().await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), vec![7; 70_000]);
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn dropping_a_writer_removes_its_file() {
+    let root = folder("drop");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let outlives_the_runtime = runtime.block_on(async {
+        let store = FileBlobStore::open_dir(&root).await.unwrap();
+        drop(store.open(blob("x")).await.unwrap());
+        store.open(blob("y")).await.unwrap()
+    });
+    // Waits for the work off the thread.
+    drop(runtime);
+    assert_eq!(unfinished(&root), 1);
+    drop(outlives_the_runtime);
+    assert_eq!(unfinished(&root), 0);
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn leftovers_of_a_crash_are_removed_unless_somebody_else_is_there() {
+    let root = folder("leftovers");
+    let first = FileBlobStore::open_dir(&root).await.unwrap();
+    let leftover = root.join(UNFINISHED).join("1-1.part");
+    let of_somebody_else = root.join(UNFINISHED).join("notes.txt");
+    fs::write(&leftover, "half").unwrap();
+    fs::write(&of_somebody_else, "keep").unwrap();
+
+    let second = FileBlobStore::open_dir(&root).await.unwrap();
+    assert!(leftover.exists(), "it may be one of the first store");
+    drop((first, second));
+    let third = FileBlobStore::open_dir(&root).await.unwrap();
+    assert!(!leftover.exists());
+    assert!(of_somebody_else.exists());
+    save(&third, "x", &[1]).await;
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn an_error_says_what_and_where() {
+    let root = folder("error");
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("node"), "a file where a folder should be").unwrap();
+    let store = FileBlobStore::open_dir(&root).await.unwrap();
+    let mut writer = store
+        .open(BlobInfo {
+            peer: "node".into(),
+            ..blob("x")
+        })
+        .await
+        .unwrap();
+    writer.write(Bytes::from_static(b"x")).await.unwrap();
+    let error = writer.save().await.unwrap_err();
+    assert!(error.path.starts_with(&root));
+    assert_eq!(error.action, "create");
+    assert_eq!(unfinished(&root), 0);
+    fs::remove_dir_all(root).unwrap();
+}

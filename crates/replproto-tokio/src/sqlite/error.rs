@@ -1,0 +1,162 @@
+//! What can go wrong with an SQLite file, and what to do about it.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+/// What can go wrong with an SQLite file.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SqliteError {
+    /// Another follower, of this process or of another, keeps this link in this file.
+    #[error(
+        "the link to database {database:?} of {source_name:?} is already being followed into {path}: stop the other \
+         follower, or use another file",
+        path = path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// The link's source, as in [`SqliteOptions`](super::SqliteOptions).
+        source_name: String,
+        /// The link's database.
+        database: String,
+    },
+    /// The file cannot be opened or created.
+    #[error("{path} cannot be opened: check that the folder exists and can be written to", path = path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
+    /// The file is no SQLite database, is damaged, or something else has changed it.
+    #[error(
+        "{path} is damaged or is not an SQLite database: restore it from a backup, or move it away to begin with a base \
+         copy",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
+    /// Somebody else has kept the file locked for too long.
+    #[error(
+        "{path} has been locked by another program or another link for too long: end what keeps a transaction open",
+        path = path.display()
+    )]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
+    /// The disk is full. Nothing is lost: what was not committed comes again.
+    #[error("no room is left for {path}: free some disk space", path = path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
+    /// The file or its folder cannot be written to.
+    #[error("{path} cannot be written to: check its permissions and those of its folder", path = path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
+    /// Any other error of SQLite.
+    #[error("SQLite failed on {path}", path = path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
+    /// The lock file beside the database cannot be used.
+    #[error("the lock file {path} cannot be used", path = path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// A newer version of this library wrote the file.
+    #[error("{path} has format {format}, which this version cannot read", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format that the file says it has.
+        format: i64,
+    },
+    /// The file is a database, but no sink has written to it.
+    #[error("{path} holds no replicated tables", path = path.display())]
+    NotAReplica {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An earlier call failed and [`rollback`](crate::Sink::rollback) has not been called since, or a call came out of
+    /// order.
+    #[error("the sink is not in a state for this call: {0}")]
+    OutOfOrder(&'static str),
+    /// The operating system gave the sink no thread.
+    #[error("no thread can be started for the sink")]
+    Thread {
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The sink's thread has ended. Open a new sink.
+    #[error("the sink's thread has ended")]
+    Stopped,
+}
+
+impl SqliteError {
+    /// Names the trouble by SQLite's own code for it.
+    pub(super) fn new(path: &std::path::Path, error: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::Damaged { path, error }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, error },
+            Some(ErrorCode::DiskFull) => Self::Full { path, error },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::ReadOnly { path, error }
+            }
+            Some(ErrorCode::CannotOpen) => Self::Open { path, error },
+            _ if matches!(
+                error,
+                rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+            ) =>
+            {
+                Self::Damaged { path, error }
+            }
+            _ => Self::Sqlite { path, error },
+        }
+    }
+}
+
+/// Puts the file's name to errors of SQLite.
+pub(super) trait AtPath<T> {
+    fn at(self, path: &std::path::Path) -> Result<T, SqliteError>;
+}
+
+impl<T> AtPath<T> for rusqlite::Result<T> {
+    fn at(self, path: &std::path::Path) -> Result<T, SqliteError> {
+        self.map_err(|error| SqliteError::new(path, error))
+    }
+}

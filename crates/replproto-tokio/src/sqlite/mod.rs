@@ -1,0 +1,159 @@
+//! A sink that keeps records as tables of an SQLite file.
+
+mod error;
+mod replica;
+mod schema;
+mod store;
+mod tables;
+mod tombstones;
+mod worker;
+
+use std::path::PathBuf;
+
+use replproto_core::{Cursor, Event};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::error::SqliteError;
+pub use self::replica::{Replica, ReplicaLink, ReplicaRow, ReplicaTable, SkippedRow};
+use self::worker::{Request, Worker};
+use crate::sink::{Applied, Sink, Stored};
+
+/// What a [`SqliteSink`] keeps, besides the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// A name for where the records come from, such as the publisher's host and port. Together with the database it names
+    /// the link; use the same one each time.
+    pub source: String,
+    /// The database that is followed.
+    pub database: String,
+    /// Also keep a line for each event, in the order in which they came first. It grows for ever and costs as much as
+    /// the records; it is there to compare one follower with another.
+    pub event_log: bool,
+}
+
+impl SqliteOptions {
+    /// Options without a log of events.
+    pub fn new(source: impl Into<String>, database: impl Into<String>) -> Self {
+        Self {
+            source: source.into(),
+            database: database.into(),
+            event_log: false,
+        }
+    }
+}
+
+/// A [`Sink`] in an SQLite file that any SQLite tool can query while it is written:
+///
+/// ```sql
+/// SELECT record->>'name' FROM "Dog" WHERE record->>'age' > 3;
+/// ```
+///
+/// Each replicated table is a table of the same name with the live records and nothing else:
+///
+/// | column | |
+/// |---|---|
+/// | `key` | the bytes of the record's id; the primary key, in the publisher's order |
+/// | `id` | the record's id as JSON |
+/// | `version` | when the record was last changed, milliseconds since 1970 |
+/// | `origin` | the node that changed it |
+/// | `user` | the user who changed it, or NULL |
+/// | `expires_at` | when it expires, milliseconds since 1970, or NULL. Nothing is removed because of it |
+/// | `copy` | the base copy that last brought it; for the sink only |
+/// | `record` | the record as JSON |
+///
+/// Indexes may be added to these tables, on expressions such as `record->>'name'` too. Where the name is taken, because
+/// SQLite does not tell capital letters from small ones, reserves names, or because the file holds the same table of
+/// another link, another name is made up; `_replproto_table` lists all of them. Other tables that begin with `_replproto_`
+/// are the sink's own: links with their cursors, tombstones, the last records that were skipped, blobs that are gone.
+///
+/// One file may hold several links. They write in turns, so links that are busy do better with a file each. The file is in
+/// WAL mode, and each commit is on the disk when it returns.
+///
+/// All work is done on a thread of the sink's own; the futures only wait for it. Dropping a sink ends the thread, which
+/// forgets an open transaction; [`SqliteSink::close`] also waits for that.
+#[derive(Debug)]
+pub struct SqliteSink {
+    requests: mpsc::Sender<Request>,
+    /// Fails when the thread has ended and the file is closed.
+    ended: oneshot::Receiver<()>,
+}
+
+impl SqliteSink {
+    /// Opens a file for one link, creating what is missing.
+    ///
+    /// # Errors
+    /// [`SqliteError::InUse`] if the link is being followed into this file already; otherwise what is wrong with the file.
+    pub async fn open(
+        path: impl Into<PathBuf>,
+        options: SqliteOptions,
+    ) -> Result<Self, SqliteError> {
+        let path = path.into();
+        let (requests, inbox) = mpsc::channel(1);
+        let (opened, opening) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("replproto-sqlite".into())
+            .spawn(move || {
+                // Dropped last, when the file is closed.
+                let _end: oneshot::Sender<()> = end;
+                match Worker::open(path, options) {
+                    Ok(worker) => {
+                        if opened.send(Ok(())).is_ok() {
+                            worker.run(inbox);
+                        }
+                    }
+                    Err(error) => drop(opened.send(Err(error))),
+                }
+            })
+            .map_err(|error| SqliteError::Thread { error })?;
+        opening.await.map_err(|_| SqliteError::Stopped)??;
+        Ok(Self { requests, ended })
+    }
+
+    /// Closes the file, forgetting an open transaction, and waits until that is done: the link can be opened again then.
+    pub async fn close(self) {
+        let Self { requests, ended } = self;
+        drop(requests);
+        // An error is what we wait for.
+        let _ = ended.await;
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(worker::Reply<T>) -> Request,
+    ) -> Result<T, SqliteError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| SqliteError::Stopped)?;
+        answer.await.map_err(|_| SqliteError::Stopped)?
+    }
+}
+
+impl Sink for SqliteSink {
+    type Error = SqliteError;
+
+    async fn load(&mut self) -> Result<Stored, SqliteError> {
+        self.ask(Request::Load).await
+    }
+
+    async fn begin(&mut self) -> Result<(), SqliteError> {
+        self.ask(Request::Begin).await
+    }
+
+    async fn apply(&mut self, events: Vec<Event>) -> Result<Applied, SqliteError> {
+        self.ask(|reply| Request::Apply(events, reply)).await
+    }
+
+    async fn commit(&mut self, cursor: Option<Cursor>) -> Result<(), SqliteError> {
+        self.ask(|reply| Request::Commit(cursor, reply)).await
+    }
+
+    async fn rollback(&mut self) -> Result<(), SqliteError> {
+        self.ask(Request::Rollback).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

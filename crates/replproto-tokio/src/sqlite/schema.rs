@@ -1,0 +1,217 @@
+//! The file: how it is opened, what is in it besides the replicated tables, and who may write to it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+use super::SqliteOptions;
+use super::error::{AtPath, SqliteError};
+
+/// Names of our own tables begin with this.
+pub(super) const PREFIX: &str = "_replproto_";
+
+/// The layout that this version writes, kept in `_replproto_format`.
+const FORMAT: i64 = 1;
+
+/// How long to wait for another link that writes to the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Each table has its own set of statements, so this is enough for about 50 busy tables.
+const STATEMENTS_KEPT: usize = 256;
+
+/// Our own tables. Times and versions are milliseconds since 1970, as REAL, which keeps every bit of them that counts.
+///
+/// * `_replproto_link`: one row per link. `copy_state` is 0, or 1 while a base copy is under way, or 2 if rows that it does
+///   not bring must stay all the same.
+/// * `_replproto_table`: which SQL table holds which replicated table.
+/// * `_replproto_tombstone`: see `tombstone.rs`.
+/// * `_replproto_skipped`: the last records that were passed over. `number` counts all of them.
+/// * `_replproto_blob_gone`: blobs that the source has declared gone.
+/// * `_replproto_event`: the log of events, if it is asked for.
+const TABLES: &str = "
+CREATE TABLE _replproto_format (version INTEGER NOT NULL);
+CREATE TABLE _replproto_link (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    database TEXT NOT NULL,
+    peer TEXT,
+    cursor BLOB,
+    skipped INTEGER NOT NULL DEFAULT 0,
+    copy_state INTEGER NOT NULL DEFAULT 0,
+    copy_mark INTEGER NOT NULL DEFAULT 0,
+    copy_start REAL,
+    UNIQUE (source, database)
+);
+CREATE TABLE _replproto_table (
+    id INTEGER PRIMARY KEY,
+    link INTEGER NOT NULL REFERENCES _replproto_link (id),
+    name TEXT NOT NULL,
+    sql_name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    UNIQUE (link, name)
+);
+CREATE TABLE _replproto_tombstone (
+    link INTEGER NOT NULL,
+    table_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    version REAL NOT NULL,
+    sequence REAL,
+    PRIMARY KEY (table_id, key)
+) WITHOUT ROWID;
+CREATE INDEX _replproto_tombstone_sequence ON _replproto_tombstone (link, sequence);
+CREATE TABLE _replproto_skipped (
+    link INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    table_name TEXT NOT NULL,
+    key BLOB NOT NULL,
+    version REAL NOT NULL,
+    kind TEXT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (link, number)
+) WITHOUT ROWID;
+CREATE TABLE _replproto_blob_gone (
+    link INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    table_name TEXT,
+    key BLOB,
+    fault TEXT NOT NULL,
+    PRIMARY KEY (link, file)
+) WITHOUT ROWID;
+CREATE TABLE _replproto_event (
+    number INTEGER PRIMARY KEY,
+    link INTEGER NOT NULL,
+    line TEXT NOT NULL,
+    UNIQUE (link, line)
+);
+";
+
+/// Opens the file for one link, creating what is missing.
+pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<(Connection, Guard), SqliteError> {
+    let mut connection = Connection::open(path).at(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // FULL: in WAL mode only this makes a commit durable when it returns. The log is cut back after a transaction that
+    // was larger than its limit, and the cache is 16 MiB.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;
+             PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864;",
+        )
+        .at(path)?;
+    prepare(&mut connection, path)?;
+    let link = link_row(&connection, options).at(path)?;
+    let guard = Guard::take(path, link, options)?;
+    Ok((connection, guard))
+}
+
+/// Opens the file to look at it.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SqliteError> {
+    // A reader of a WAL file writes to the shared index beside it, so the file is opened for writing where that is
+    // permitted; `query_only` keeps this from changing anything.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).at(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
+    connection.execute_batch("PRAGMA query_only = ON").at(path)?;
+    match format(&connection).at(path)? {
+        Some(FORMAT) => Ok(connection),
+        Some(format) => Err(SqliteError::Format {
+            path: path.to_owned(),
+            format,
+        }),
+        None => Err(SqliteError::NotAReplica {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn format(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let is_ours = connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_replproto_format'")?
+        .exists([])?;
+    if !is_ours {
+        return Ok(None);
+    }
+    connection
+        .query_row("SELECT version FROM _replproto_format", [], |row| row.get(0))
+        .optional()
+}
+
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> {
+    if format(connection).at(path)?.is_none() {
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .at(path)?;
+        // Another follower may have been faster.
+        if format(&transaction).at(path)?.is_none() {
+            transaction.execute_batch(TABLES).at(path)?;
+            transaction
+                .execute("INSERT INTO _replproto_format VALUES (?1)", [FORMAT])
+                .at(path)?;
+        }
+        transaction.commit().at(path)?;
+    }
+    match format(connection).at(path)? {
+        Some(FORMAT) => Ok(()),
+        other => Err(SqliteError::Format {
+            path: path.to_owned(),
+            format: other.unwrap_or_default(),
+        }),
+    }
+}
+
+fn link_row(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<i64> {
+    let names = params![options.source, options.database];
+    let find = "SELECT id FROM _replproto_link WHERE source = ?1 AND database = ?2";
+    if let Some(id) = connection.query_row(find, names, |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    connection.execute(
+        "INSERT OR IGNORE INTO _replproto_link (source, database) VALUES (?1, ?2)",
+        names,
+    )?;
+    connection.query_row(find, names, |row| row.get(0))
+}
+
+/// The right to follow one link into one file. The operating system takes it back when the process ends, however that
+/// happens; the empty file that stays behind means nothing.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// The link's row in `_replproto_link`.
+    pub(super) link: i64,
+    _locked: File,
+}
+
+impl Guard {
+    fn take(path: &Path, link: i64, options: &SqliteOptions) -> Result<Self, SqliteError> {
+        // The same file under another name must give the same lock.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut name = real.into_os_string();
+        name.push(format!("-link{link}.lock"));
+        let lock_path = PathBuf::from(name);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| SqliteError::Lock {
+                path: lock_path.clone(),
+                error,
+            })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self {
+                link,
+                _locked: file,
+            }),
+            Err(TryLockError::WouldBlock) => Err(SqliteError::InUse {
+                path: path.to_owned(),
+                source_name: options.source.clone(),
+                database: options.database.clone(),
+            }),
+            Err(TryLockError::Error(error)) => Err(SqliteError::Lock {
+                path: lock_path,
+                error,
+            }),
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! The rules of a store, on an SQLite file. Runs on the sink's own thread.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use replproto_core::event::{BlobFailure, CopyStarted, Schema};
+use replproto_core::key::decode_text;
+use replproto_core::{Cursor, Event, Record, RecordKind, Sequence, StoredCursor, WallTime};
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteOptions;
+use super::error::{AtPath, SqliteError};
+use super::schema::{self, Guard};
+use super::tables::{DataTable, Tables};
+use super::tombstones::Tombstones;
+use crate::decode::{Decoded, NO_CHANGES, NO_VALUE, Skipped, write_event_line};
+use crate::patch;
+use crate::sink::{Applied, Stored};
+
+/// How many of the records that were passed over are kept. All are counted.
+const SKIPPED_KEPT: u64 = 1000;
+
+/// An open file, without its name for errors.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    guard: Guard,
+    keep_events: bool,
+    tables: Tables,
+    link: Link,
+    tombstones: Tombstones,
+    /// The next entries come from another place of the log than the last ones.
+    new_run: bool,
+    decoded: Decoded,
+    line: String,
+}
+
+/// The link's own row, as far as the rules need it.
+#[derive(Debug)]
+struct Link {
+    peer: Option<String>,
+    skipped: u64,
+    skipped_changed: bool,
+    copy: Copy,
+}
+
+/// A base copy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Copy {
+    state: CopyState,
+    /// What the copy's records are marked with; each copy has its own number, so marks are never taken away.
+    mark: i64,
+    /// The copy's identity, if it can be resumed.
+    start: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum CopyState {
+    /// None is under way.
+    Idle = 0,
+    /// One is under way; what it does not bring is removed at its end.
+    Sweeping = 1,
+    /// One is under way that is the rest of a copy which this file knows nothing of.
+    Keeping = 2,
+}
+
+impl Copy {
+    fn is_active(self) -> bool {
+        self.state != CopyState::Idle
+    }
+
+    /// What a record that is written now is marked with.
+    fn mark_now(self) -> i64 {
+        if self.is_active() { self.mark } else { 0 }
+    }
+}
+
+impl Store {
+    pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, SqliteError> {
+        let (connection, guard) = schema::open(path, options)?;
+        let link = Link::load(&connection, guard.link).at(path)?;
+        let tombstones = Tombstones::load(&connection, guard.link).at(path)?;
+        Ok(Self {
+            connection,
+            guard,
+            keep_events: options.event_log,
+            tables: Tables::default(),
+            link,
+            tombstones,
+            new_run: true,
+            decoded: Decoded::default(),
+            line: String::new(),
+        })
+    }
+
+    pub(super) fn load(&mut self) -> rusqlite::Result<Stored> {
+        self.refresh()?;
+        let cursor = read_cursor(&self.connection, self.guard.link)?;
+        Ok(Stored {
+            cursor,
+            peer: self.link.peer.clone(),
+        })
+    }
+
+    pub(super) fn begin(&mut self) -> rusqlite::Result<()> {
+        // Taking the right to write at once: a transaction that began by reading could not always get it later.
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
+        if self.new_run {
+            self.tombstones.on_new_run(&self.connection)?;
+            self.new_run = false;
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply(&mut self, events: &[Event]) -> rusqlite::Result<Applied> {
+        let mut applied = Applied::default();
+        for event in events {
+            match event {
+                Event::Schema(schema) => self.on_schema(schema)?,
+                Event::Table(table) => {
+                    self.table(table.name())?;
+                }
+                Event::Record(record) => {
+                    if !self.on_record(record)? {
+                        applied.skipped += 1;
+                    }
+                }
+                Event::RecordSkipped(skipped) => self.on_skipped(&skipped.into())?,
+                Event::EndTransaction(end) => {
+                    if let Some(sequence) = end.sequence {
+                        self.on_position(sequence)?;
+                    }
+                }
+                Event::CopyStarted(copy) => self.on_copy_started(copy)?,
+                Event::CopyCompleted(_) => self.on_copy_completed()?,
+                Event::BlobGone(failure) => self.on_blob_gone(failure)?,
+                // Checkpoints come with the commit; a blob that is held comes again.
+                _ => {}
+            }
+        }
+        Ok(applied)
+    }
+
+    pub(super) fn commit(&mut self, cursor: Option<&Cursor>) -> rusqlite::Result<()> {
+        let id = self.guard.link;
+        if let Some(cursor) = cursor {
+            self.connection
+                .prepare_cached("UPDATE _replproto_link SET cursor = ?2 WHERE id = ?1")?
+                .execute(params![id, cursor.to_bytes()])?;
+            self.tombstones
+                .on_cursor(&self.connection, cursor.sequence.0)?;
+        }
+        if std::mem::take(&mut self.link.skipped_changed) {
+            self.connection.execute(
+                "UPDATE _replproto_link SET skipped = ?2 WHERE id = ?1",
+                params![id, self.link.skipped],
+            )?;
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    pub(super) fn rollback(&mut self) -> rusqlite::Result<()> {
+        // Some errors, such as a full disk, have rolled back already.
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        self.refresh()
+    }
+
+    /// Reads again what is kept in memory.
+    fn refresh(&mut self) -> rusqlite::Result<()> {
+        self.tables.forget();
+        self.link = Link::load(&self.connection, self.guard.link)?;
+        self.tombstones = Tombstones::load(&self.connection, self.guard.link)?;
+        self.new_run = true;
+        Ok(())
+    }
+
+    fn table(&mut self, name: &str) -> rusqlite::Result<Rc<DataTable>> {
+        self.tables.open(&self.connection, self.guard.link, name)
+    }
+
+    fn on_schema(&mut self, schema: &Schema) -> rusqlite::Result<()> {
+        // A new subscription may go back in the log.
+        self.tombstones.on_new_run(&self.connection)?;
+        if self.link.peer.as_deref() != Some(schema.peer.as_str()) {
+            self.connection.execute(
+                "UPDATE _replproto_link SET peer = ?2, cursor = NULL WHERE id = ?1",
+                params![self.guard.link, schema.peer.as_str()],
+            )?;
+            self.tombstones.on_new_publisher(&self.connection)?;
+            self.link.peer = Some(schema.peer.as_str().to_owned());
+        }
+        for definition in schema.tables.iter() {
+            self.table(&definition.table)?;
+        }
+        Ok(())
+    }
+
+    fn on_position(&mut self, sequence: Sequence) -> rusqlite::Result<()> {
+        if self.link.copy.is_active() {
+            // The position is that of the copy, which may lie before what else has come meanwhile.
+            self.tombstones.on_new_run(&self.connection)
+        } else {
+            self.tombstones.on_position(&self.connection, sequence.0)
+        }
+    }
+
+    /// Whether the record could be decoded.
+    fn on_record(&mut self, record: &Record) -> rusqlite::Result<bool> {
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let read = decoded.read(record);
+        let result = match &read {
+            Ok(()) => self.change(record, &decoded),
+            Err(error) => self.on_skipped(&Skipped::by_store(record, error)),
+        };
+        self.decoded = decoded;
+        result.map(|()| read.is_ok())
+    }
+
+    fn change(&mut self, record: &Record, decoded: &Decoded) -> rusqlite::Result<()> {
+        if self.keep_events {
+            write_event_line(record, &mut self.line);
+            self.connection
+                .prepare_cached("INSERT OR IGNORE INTO _replproto_event (link, line) VALUES (?1, ?2)")?
+                .execute(params![self.guard.link, self.line])?;
+        }
+        let table = self.table(record.table().name())?;
+        match record.kind() {
+            RecordKind::Put => self.put(&table, record, decoded, decoded.value_or(NO_VALUE)),
+            RecordKind::Patch => self.patch(&table, record, decoded),
+            RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, record),
+            // Messages and relocations change no record, and later kinds are not known to.
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether nothing newer is there. A tombstone that is not newer is removed.
+    fn revive(&self, table: &DataTable, record: &Record) -> rusqlite::Result<bool> {
+        let key = record.key_bytes();
+        match self.tombstones.version(&self.connection, table.id, key)? {
+            Some(deleted) if deleted > record.version().0 => Ok(false),
+            Some(_) => Tombstones::remove(&self.connection, table.id, key).map(|()| true),
+            None => Ok(true),
+        }
+    }
+
+    fn put(
+        &self,
+        table: &DataTable,
+        record: &Record,
+        decoded: &Decoded,
+        value: &str,
+    ) -> rusqlite::Result<()> {
+        let key = record.key_bytes();
+        if !self.revive(table, record)? {
+            return Ok(());
+        }
+        let user = decode_text(record.user_bytes()).ok();
+        let changed = self.connection.prepare_cached(&table.put)?.execute(params![
+            key,
+            decoded.id,
+            record.version().0,
+            record.origin().as_str(),
+            user,
+            record.expires_at().map(|WallTime(time)| time),
+            self.link.copy.mark_now(),
+            value,
+        ])?;
+        if changed == 0 {
+            self.mark(table, key)?;
+        }
+        Ok(())
+    }
+
+    fn patch(
+        &self,
+        table: &DataTable,
+        record: &Record,
+        decoded: &Decoded,
+    ) -> rusqlite::Result<()> {
+        let key = record.key_bytes();
+        let changes = decoded.value_or(NO_CHANGES);
+        let mut read = self.connection.prepare_cached(&table.read)?;
+        let mut rows = read.query([key])?;
+        let Some(row) = rows.next()? else {
+            return self.put(table, record, decoded, changes);
+        };
+        let version: f64 = row.get(0)?;
+        if version > record.version().0 {
+            return self.mark(table, key);
+        }
+        let old = row.get_ref(1)?.as_str()?;
+        let merged = patch::merge(old, changes).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error))
+        })?;
+        drop(rows);
+        self.put(table, record, decoded, &merged)
+    }
+
+    fn remove(&mut self, table: &DataTable, record: &Record) -> rusqlite::Result<()> {
+        let (key, version) = (record.key_bytes(), record.version().0);
+        let deleted = self.tombstones.version(&self.connection, table.id, key)?;
+        if deleted.is_some_and(|deleted| deleted > version) {
+            return Ok(());
+        }
+        let removed: Option<f64> = self
+            .connection
+            .prepare_cached(&table.remove)?
+            .query_row(params![key, version], |row| row.get(0))
+            .optional()?;
+        if removed.is_none() && self.connection.prepare_cached(&table.version)?.exists([key])? {
+            return Ok(());
+        }
+        // Copied rows do not come in the order of the log, so nothing can be concluded from what is new among them.
+        let is_new = !self.link.copy.is_active()
+            && deleted.is_none_or(|deleted| deleted < version)
+            && removed.is_none_or(|removed| removed < version);
+        self.tombstones
+            .insert(&self.connection, table.id, key, version, is_new)
+    }
+
+    /// The publisher has this record, although its entry changes nothing here.
+    fn mark(&self, table: &DataTable, key: &[u8]) -> rusqlite::Result<()> {
+        if self.link.copy.is_active() {
+            self.connection
+                .prepare_cached(&table.mark)?
+                .execute(params![key, self.link.copy.mark])?;
+        }
+        Ok(())
+    }
+
+    fn on_skipped(&mut self, skipped: &Skipped<'_>) -> rusqlite::Result<()> {
+        let id = self.guard.link;
+        self.link.skipped += 1;
+        self.link.skipped_changed = true;
+        let number = self.link.skipped;
+        tracing::warn!(table = skipped.table, kind = skipped.kind.as_str(), error = %skipped.error, "record skipped");
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO _replproto_skipped VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(params![
+                id,
+                number,
+                skipped.table,
+                skipped.key,
+                skipped.version,
+                skipped.kind.as_str(),
+                skipped.error
+            ])?;
+        self.connection
+            .prepare_cached("DELETE FROM _replproto_skipped WHERE link = ?1 AND number <= ?2")?
+            .execute(params![id, number.saturating_sub(SKIPPED_KEPT)])?;
+        if matches!(skipped.kind, RecordKind::Put | RecordKind::Patch) {
+            let table = self.table(skipped.table)?;
+            self.mark(&table, skipped.key)?;
+        }
+        Ok(())
+    }
+
+    fn on_copy_started(&mut self, started: &CopyStarted) -> rusqlite::Result<()> {
+        // A copy is not in the order of the log, and the replay after it begins where the copy began.
+        self.tombstones.on_new_run(&self.connection)?;
+        let start = started.copy_start.map(|WallTime(time)| time);
+        let known = self.link.copy;
+        if started.resumed && known.is_active() && known.start == start {
+            return Ok(());
+        }
+        if started.resumed {
+            tracing::warn!("the resumed base copy was not begun here: no record will be removed at its end");
+        }
+        self.set_copy(Copy {
+            state: if started.resumed {
+                CopyState::Keeping
+            } else {
+                CopyState::Sweeping
+            },
+            mark: known.mark + 1,
+            start,
+        })
+    }
+
+    fn on_copy_completed(&mut self) -> rusqlite::Result<()> {
+        let Copy { state, mark, .. } = self.link.copy;
+        if state == CopyState::Sweeping {
+            for table in self.tables.open_all(&self.connection, self.guard.link)? {
+                self.connection
+                    .prepare_cached(&table.sweep)?
+                    .execute([mark])?;
+            }
+        }
+        self.set_copy(Copy {
+            state: CopyState::Idle,
+            mark,
+            start: None,
+        })
+    }
+
+    fn set_copy(&mut self, copy: Copy) -> rusqlite::Result<()> {
+        self.connection.execute(
+            "UPDATE _replproto_link SET copy_state = ?2, copy_mark = ?3, copy_start = ?4 WHERE id = ?1",
+            params![self.guard.link, copy.state as i64, copy.mark, copy.start],
+        )?;
+        self.link.copy = copy;
+        Ok(())
+    }
+
+    fn on_blob_gone(&self, failure: &BlobFailure) -> rusqlite::Result<()> {
+        let owner = failure.record.as_ref();
+        self.connection
+            .prepare_cached("INSERT OR IGNORE INTO _replproto_blob_gone VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                self.guard.link,
+                failure.file.as_str(),
+                owner.map(|owner| owner.table.as_str()),
+                owner.map(|owner| owner.key.as_slice()),
+                failure.fault.to_string(),
+            ])?;
+        Ok(())
+    }
+}
+
+impl Link {
+    fn load(connection: &Connection, id: i64) -> rusqlite::Result<Self> {
+        connection
+            .prepare_cached(
+                "SELECT peer, skipped, copy_state, copy_mark, copy_start FROM _replproto_link WHERE id = ?1",
+            )?
+            .query_row([id], |row| {
+                let state = match row.get(2)? {
+                    0 => CopyState::Idle,
+                    1 => CopyState::Sweeping,
+                    // Of a value that nobody wrote, the harmless meaning.
+                    _ => CopyState::Keeping,
+                };
+                Ok(Self {
+                    peer: row.get(0)?,
+                    skipped: row.get(1)?,
+                    skipped_changed: false,
+                    copy: Copy {
+                        state,
+                        mark: row.get(3)?,
+                        start: row.get(4)?,
+                    },
+                })
+            })
+    }
+}
+
+/// The stored cursor of a link.
+pub(super) fn read_cursor(connection: &Connection, link: i64) -> rusqlite::Result<StoredCursor> {
+    connection
+        .prepare_cached("SELECT cursor FROM _replproto_link WHERE id = ?1")?
+        .query_row([link], |row| {
+            Ok(match row.get_ref(0)? {
+                ValueRef::Null => StoredCursor::Absent,
+                ValueRef::Blob(bytes) => match Cursor::from_bytes(bytes) {
+                    Ok(cursor) => StoredCursor::Found(cursor),
+                    Err(error) => StoredCursor::Unreadable {
+                        why: error.to_string(),
+                    },
+                },
+                other => StoredCursor::Unreadable {
+                    why: format!("it is of type {}, not a blob", other.data_type()),
+                },
+            })
+        })
+}

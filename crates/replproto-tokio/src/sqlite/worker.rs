@@ -1,0 +1,119 @@
+//! The sink's own thread: the only one that touches the file.
+
+use std::path::PathBuf;
+
+use replproto_core::{Cursor, Event};
+use tokio::sync::{mpsc, oneshot};
+
+use super::SqliteOptions;
+use super::error::{AtPath, SqliteError};
+use super::store::Store;
+use crate::sink::{Applied, Stored};
+
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, SqliteError>>;
+
+/// The calls of [`Sink`](crate::Sink).
+pub(super) enum Request {
+    Load(Reply<Stored>),
+    Begin(Reply<()>),
+    Apply(Vec<Event>, Reply<Applied>),
+    Commit(Option<Cursor>, Reply<()>),
+    Rollback(Reply<()>),
+}
+
+/// What may be called next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// No transaction is open.
+    Idle,
+    /// One is.
+    Open,
+    /// A call failed; only a rollback helps.
+    Failed,
+}
+
+/// A file, opened again whenever it is not usable any more.
+pub(super) struct Worker {
+    path: PathBuf,
+    options: SqliteOptions,
+    store: Option<Store>,
+    phase: Phase,
+}
+
+impl Worker {
+    pub(super) fn open(path: PathBuf, options: SqliteOptions) -> Result<Self, SqliteError> {
+        let store = Store::open(&path, &options)?;
+        Ok(Self {
+            path,
+            options,
+            store: Some(store),
+            phase: Phase::Idle,
+        })
+    }
+
+    /// Answers requests until nobody is left to ask.
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(request) = requests.blocking_recv() {
+            // Whoever asked may have gone; the next one learns from `load` what was done.
+            match request {
+                Request::Load(reply) => drop(reply.send(self.load())),
+                Request::Begin(reply) => drop(reply.send(self.begin())),
+                Request::Apply(events, reply) => drop(reply.send(self.apply(&events))),
+                Request::Commit(cursor, reply) => drop(reply.send(self.commit(cursor.as_ref()))),
+                Request::Rollback(reply) => drop(reply.send(self.rollback())),
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<Stored, SqliteError> {
+        if self.phase != Phase::Idle {
+            return Err(SqliteError::OutOfOrder("load inside a transaction"));
+        }
+        let store = match &mut self.store {
+            Some(store) => store,
+            None => self.store.insert(Store::open(&self.path, &self.options)?),
+        };
+        store.load().at(&self.path)
+    }
+
+    fn begin(&mut self) -> Result<(), SqliteError> {
+        self.step(Phase::Idle, Phase::Open, "begin", Store::begin)
+    }
+
+    fn apply(&mut self, events: &[Event]) -> Result<Applied, SqliteError> {
+        self.step(Phase::Open, Phase::Open, "apply", |store| store.apply(events))
+    }
+
+    fn commit(&mut self, cursor: Option<&Cursor>) -> Result<(), SqliteError> {
+        self.step(Phase::Open, Phase::Idle, "commit", |store| store.commit(cursor))
+    }
+
+    fn step<T>(
+        &mut self,
+        from: Phase,
+        to: Phase,
+        call: &'static str,
+        run: impl FnOnce(&mut Store) -> rusqlite::Result<T>,
+    ) -> Result<T, SqliteError> {
+        let Some(store) = self.store.as_mut().filter(|_| self.phase == from) else {
+            return Err(SqliteError::OutOfOrder(call));
+        };
+        let result = run(store).at(&self.path);
+        self.phase = if result.is_ok() { to } else { Phase::Failed };
+        result
+    }
+
+    fn rollback(&mut self) -> Result<(), SqliteError> {
+        self.phase = Phase::Idle;
+        let result = match &mut self.store {
+            Some(store) => store.rollback().at(&self.path),
+            None => Ok(()),
+        };
+        if result.is_err() {
+            // Closing the file forgets the transaction as well. The next `load` opens it again.
+            self.store = None;
+        }
+        result
+    }
+}
