@@ -11,6 +11,8 @@ mod patch;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(test)]
+mod testing;
 
 pub use blobs::{
     BlobFileError, BlobInfo, BlobStep, BlobStore, BlobWriter, FileBlobStore, FileBlobWriter,
