@@ -1,4 +1,67 @@
 //! Harper's replication protocol (`harperdb-replication-v1`) as a pure, sans-IO core.
+//!
+//! [`Receiver`] is one link's life: bytes of WebSocket messages go in, commands come out. It does no IO, has no clock, no
+//! thread, no randomness, and is `no_std`. Adapters wire it to sockets or to a simulator.
+//!
+//! # The loop
+//!
+//! ```
+//! use replproto_core::wire::Message;
+//! use replproto_core::{Command, Config, Epoch, Event, Input, Instant, Receiver, Start};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut now = Instant::ZERO;
+//! let mut link = Receiver::new(Config::new("follower", "data"), Start::Copy, Epoch(1), now)?;
+//! link.handle(now, Input::Connected)?;
+//!
+//! // Normally from the socket, as long as `!link.is_paused()`.
+//! let from_peer = [Message::Disconnect.encode()];
+//! for message in from_peer {
+//!     now = now.after(std::time::Duration::from_millis(1));
+//!     link.handle(now, Input::Message { bytes: message.into(), last: true })?;
+//!     while let Some(command) = link.poll_command() {
+//!         match command {
+//!             Command::Transmit(bytes) => assert!(bytes[0] > 0x7f), // send it as a binary message
+//!             Command::Ping => {}                                   // send a ping
+//!             Command::Event(event) => {
+//!                 // To the application's queue; when it is taken off:
+//!                 link.handle(now, Input::Consumed { events: 1 })?;
+//!                 if let Event::EndTransaction(end) = event {
+//!                     // when it is durable, together with `end.cursor`:
+//!                     link.handle(now, Input::Committed(end.id))?;
+//!                 }
+//!             }
+//!             Command::Close(close) => println!("{}; final: {}", close.reason, close.reason.is_final()),
+//!             _ => {} // blobs to the blob store; pauses and resumes, which `is_paused` also tells
+//!         }
+//!     }
+//!     // Sleep until the next message, but not longer than:
+//!     let _ = link.poll_timeout();
+//! }
+//! # assert!(link.is_closed());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! The code cites these numbers where it keeps them, and tests are named for them.
+//!
+//! * **I1** The events handed out are the peer's log from the start, in order, each once.
+//! * **I2** What is held and what is out is bounded: events by the consumer marks and one more, bytes of messages by the
+//!   inbound marks and one part, bytes of blobs by their marks and one chunk, everything else by
+//!   [`Limits`](config::Limits).
+//! * **I3** Pauses and resumes of a reason alternate, and none is left at the close.
+//! * **I4** No pause waits for bytes that are behind it on the same socket. An open link always has a deadline.
+//! * **I5** What is confirmed to the peer is durable: blobs first, then the cursor, then the confirmation. A cursor covers a
+//!   prefix of settled transactions and never goes back.
+//! * **I6** Each blob that is opened is saved, fails or is aborted, once. One failure is one event.
+//! * **I7** [`Command::Close`] is the last command and comes once. After it, nothing is held.
+//! * **I8** Work and memory are linear in the bytes received, however the peer cut them and whatever they claim.
+//!
+//! # What it is not
+//!
+//! It does not connect, store, retry or sleep: see the crate `replproto-tokio`. It does not serve changes yet.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -307,7 +307,7 @@ impl Receiver {
             Life::Closed => None,
             Life::Closing(_) => Some(self.timers.now()),
             Life::Open if self.has_work() => Some(self.timers.now()),
-            Life::Open => Some(self.timers.next().unwrap_or(self.timers.now())),
+            Life::Open => Some(self.timers.next().unwrap_or_else(|| self.timers.now())),
         }
     }
 

@@ -186,7 +186,7 @@ impl Receiver {
             return Err(Misuse::OutOfOrder);
         }
         self.session.phase = Phase::Greeting;
-        let capabilities = (self.config.mode == Mode::B).then(|| Capabilities {
+        let capabilities = (self.config.mode == Mode::B).then_some(Capabilities {
             setup_ack: 1.0,
             setup_budget: Some(self.config.timeouts.setup.as_millis() as f64),
         });

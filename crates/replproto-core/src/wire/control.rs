@@ -84,6 +84,20 @@ impl<'r, 'a> Elements<'r, 'a> {
         Ok(Some(start.take(before - self.reader.remaining())?))
     }
 
+    /// A copy of the next element's bytes, whatever it is.
+    pub(super) fn any(&mut self, _field: &'static str) -> Result<Option<Vec<u8>>, WireError> {
+        Ok(self.raw()?.map(<[u8]>::to_vec))
+    }
+
+    /// What `read` reads, which must be there.
+    pub(super) fn required<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Result<Option<T>, WireError>,
+    ) -> Result<T, WireError> {
+        read(self, field)?.ok_or_else(|| self.field_error(field))
+    }
+
     pub(super) fn text(&mut self, field: &'static str) -> Result<Option<String>, WireError> {
         match self.element()? {
             Element::Absent | Element::Scalar(Token::Nil) => Ok(None),
