@@ -153,7 +153,7 @@ pub struct FlowControl {
     pub consumer: Marks,
     /// Transactions and checkpoints that are out and not durable.
     pub commits: Marks,
-    /// Bytes of blobs that are out and not written. Items are chunks.
+    /// Bytes of blobs that are out and not written. Items are chunks, and transfers that have ended and are not saved.
     pub blobs: Marks,
 }
 
@@ -176,7 +176,7 @@ impl Default for FlowControl {
             inbound: marks((ANY, 4 << 20), (ANY, 2 << 20)),
             consumer: marks((100, 4 << 20), (0, 2 << 20)),
             commits: marks((150, ANY), (75, ANY)),
-            blobs: marks((ANY, 1 << 20), (ANY, 512 << 10)),
+            blobs: marks((1024, 1 << 20), (512, 512 << 10)),
         }
     }
 }

@@ -46,17 +46,18 @@ pub(super) struct ChunkOut {
     slot: Option<Slot>,
 }
 
-/// Charges to give back: bytes of the blob gauge (chunks with their overhead) and holds on parts.
+/// Charges to give back: items of the blob gauge (chunks, and transfers that have ended and are not saved), bytes of it
+/// (with the overhead of the chunks), and holds on parts.
 #[derive(Debug, Default)]
 pub(super) struct Released {
-    pub(super) chunks: u64,
+    pub(super) items: u64,
     pub(super) bytes: u64,
     pub(super) slots: Vec<Slot>,
 }
 
 impl Released {
     fn chunk(&mut self, chunk: ChunkOut) {
-        self.chunks += 1;
+        self.items += 1;
         self.bytes += CHUNK_OVERHEAD;
         self.slots.extend(chunk.slot);
     }
@@ -465,7 +466,10 @@ impl Blobs {
         let State::Ended(transfer) = &mut blob.state else {
             return Err(AckError::NotEnded);
         };
-        let mut released = Released::default();
+        let mut released = Released {
+            items: 1,
+            ..Released::default()
+        };
         released.chunks(core::mem::take(&mut transfer.out));
         blob.state = State::Saved;
         self.tries.0.remove(&blob.file);
@@ -552,7 +556,10 @@ impl Blobs {
         };
         let was_gap = matches!(blob.state, State::Failed { .. }) && !blob.waiting.is_empty();
         let was_open = matches!(blob.state, State::Open(_));
-        let mut released = Released::default();
+        let mut released = Released {
+            items: u64::from(matches!(blob.state, State::Ended(_))),
+            ..Released::default()
+        };
         let mut id = None;
         if let State::Open(transfer) | State::Ended(transfer) =
             core::mem::replace(&mut blob.state, new)

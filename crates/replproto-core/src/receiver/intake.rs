@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::blobs::{Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany};
+use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany};
 use super::decoder::{Item, NoItem};
 use super::timers::Timer;
 use super::{Life, Receiver};
@@ -363,7 +363,10 @@ impl Receiver {
         self.pass(length);
         let size = length as u64;
         self.blobs.handed_out(id, size, slot);
-        self.flow.blobs.add(1, size + super::blobs::CHUNK_OVERHEAD);
+        // A transfer that has ended counts until it is saved: it needs no more bytes of the peer, so it may pause reading,
+        // which bounds how many blobs wait for a slow disk.
+        let items = 1 + u64::from(is_last);
+        self.flow.blobs.add(items, size + CHUNK_OVERHEAD);
         self.stats.blob_bytes += size;
         self.stats.peak_blob_bytes_out = self.stats.peak_blob_bytes_out.max(self.blob_bytes_out());
         Some(Command::BlobChunk {

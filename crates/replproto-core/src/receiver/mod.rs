@@ -159,7 +159,8 @@ impl Receiver {
         if now < self.timers.now() {
             return Err(Misuse::TimeWentBack);
         }
-        if matches!(self.life, Life::Closed) {
+        if !matches!(self.life, Life::Open) {
+            // Late acknowledgements and bytes that were on their way are normal, and change nothing any more.
             return Ok(());
         }
         let before = self.timers.now();
@@ -199,7 +200,9 @@ impl Receiver {
             Input::Ready => self.set_unready(false),
             Input::NotReady => self.set_unready(true),
             Input::Drain { deadline } => {
+                // Nothing is read any more, so nothing of the peer can be heard.
                 self.is_draining = true;
+                self.timers.clear(Timer::Silence);
                 self.timers.set_at(Timer::Drain, deadline);
             }
             Input::Tick => {}
@@ -442,7 +445,7 @@ impl Receiver {
     }
 
     fn release(&mut self, released: Released) {
-        self.flow.blobs.sub(released.chunks, released.bytes);
+        self.flow.blobs.sub(released.items, released.bytes);
         for slot in released.slots {
             self.inbox.release(slot, &mut self.flow.inbound);
         }

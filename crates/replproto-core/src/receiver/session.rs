@@ -217,7 +217,8 @@ impl Receiver {
 
     /// The peer is alive.
     pub(super) fn heard(&mut self) {
-        if self.flow.reasons().is_empty() && self.session.is_connected() {
+        let is_reading = self.flow.reasons().is_empty() && !self.is_draining;
+        if is_reading && self.session.is_connected() {
             let limit = self.silence_limit();
             self.timers.set(Timer::Silence, limit);
         }
