@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use replproto_core::{Record, RecordKind};
 use replproto_core::event::SkippedRecord;
 use replproto_core::key::KeyError;
 use replproto_core::value::{JsonStyle, ValueError};
+use replproto_core::{Record, RecordKind};
 use thiserror::Error;
 
 /// A record that no store can use.

@@ -8,6 +8,8 @@ mod blobs;
 mod decode;
 mod memory;
 mod patch;
+#[cfg(test)]
+mod replay_tests;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;

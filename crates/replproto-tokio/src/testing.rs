@@ -108,9 +108,10 @@ pub(crate) fn records(changes: &[Change]) -> Vec<Event> {
             ..NewEntry::default()
         });
         let came = link.feed(batch.finish(None));
-        events.extend(came.into_iter().filter(|event| {
-            matches!(event, Event::Record(_) | Event::RecordSkipped(_))
-        }));
+        events.extend(
+            came.into_iter()
+                .filter(|event| matches!(event, Event::Record(_) | Event::RecordSkipped(_))),
+        );
     }
     assert_eq!(events.len(), changes.len());
     events

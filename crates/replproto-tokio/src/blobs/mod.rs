@@ -24,7 +24,10 @@ pub trait BlobStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store cannot take it now. The link asks for the blob again later.
-    fn open(&self, blob: BlobInfo) -> impl Future<Output = Result<Self::Writer, Self::Error>> + Send;
+    fn open(
+        &self,
+        blob: BlobInfo,
+    ) -> impl Future<Output = Result<Self::Writer, Self::Error>> + Send;
 }
 
 /// Takes the bytes of one blob.

@@ -75,7 +75,10 @@ impl State {
             }
             Event::Record(record) => return self.on_record(record),
             Event::RecordSkipped(skipped) => {
-                self.on_skipped(skipped.kind, (skipped.table.to_string(), skipped.key.clone()));
+                self.on_skipped(
+                    skipped.kind,
+                    (skipped.table.to_string(), skipped.key.clone()),
+                );
             }
             Event::EndTransaction(end) => match end.sequence {
                 Some(_) if self.copy.is_some() => self.on_new_run(),
@@ -166,7 +169,10 @@ impl State {
     }
 
     fn on_record(&mut self, record: &Record) -> Result<u64, serde_json::Error> {
-        let key = (record.table().name().to_string(), record.key_bytes().to_vec());
+        let key = (
+            record.table().name().to_string(),
+            record.key_bytes().to_vec(),
+        );
         let mut decoded = Decoded::default();
         if decoded.read(record).is_err() {
             self.on_skipped(record.kind(), key);
@@ -178,7 +184,9 @@ impl State {
         let is_stale = known.is_some_and(|known| known.version() > version);
         match record.kind() {
             RecordKind::Put | RecordKind::Patch if is_stale => self.mark(&key),
-            RecordKind::Put => self.put(key, record, decoded.id.clone(), decoded.value_or(NO_VALUE)),
+            RecordKind::Put => {
+                self.put(key, record, decoded.id.clone(), decoded.value_or(NO_VALUE))
+            }
             RecordKind::Patch => {
                 let changes = decoded.value_or(NO_CHANGES);
                 let value = match known {
@@ -226,7 +234,8 @@ impl State {
     }
 
     fn mark(&mut self, key: &Key) {
-        if let (Some(copy), Some(Entry::Live { mark, .. })) = (self.copy, self.entries.get_mut(key)) {
+        if let (Some(copy), Some(Entry::Live { mark, .. })) = (self.copy, self.entries.get_mut(key))
+        {
             *mark = copy.mark;
             self.changed.insert(key.clone());
         }
@@ -234,7 +243,9 @@ impl State {
 
     fn on_copy_started(&mut self, started: &CopyStarted) {
         self.on_new_run();
-        let goes_on = self.copy.is_some_and(|copy| copy.start == started.copy_start);
+        let goes_on = self
+            .copy
+            .is_some_and(|copy| copy.start == started.copy_start);
         if !(started.resumed && goes_on) {
             self.last_mark += 1;
             self.copy = Some(Copy {
@@ -248,9 +259,7 @@ impl State {
     fn on_copy_completed(&mut self) {
         let Some(copy) = self.copy.take() else { return };
         if copy.sweeps {
-            let is_unseen = |_: &Key, entry: &mut Entry| {
-                matches!(entry, Entry::Live { mark, .. } if *mark != copy.mark)
-            };
+            let is_unseen = |_: &Key, entry: &mut Entry| matches!(entry, Entry::Live { mark, .. } if *mark != copy.mark);
             let unseen = self.entries.extract_if(.., is_unseen);
             self.changed.extend(unseen.map(|(key, _)| key));
         }

@@ -156,4 +156,6 @@ impl Sink for SqliteSink {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -87,7 +87,10 @@ CREATE TABLE _replproto_event (
 ";
 
 /// Opens the file for one link, creating what is missing.
-pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<(Connection, Guard), SqliteError> {
+pub(super) fn open(
+    path: &Path,
+    options: &SqliteOptions,
+) -> Result<(Connection, Guard), SqliteError> {
     let mut connection = Connection::open(path).at(path)?;
     connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
@@ -112,7 +115,9 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SqliteError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).at(path)?;
     connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
-    connection.execute_batch("PRAGMA query_only = ON").at(path)?;
+    connection
+        .execute_batch("PRAGMA query_only = ON")
+        .at(path)?;
     match format(&connection).at(path)? {
         Some(FORMAT) => Ok(connection),
         Some(format) => Err(SqliteError::Format {
@@ -133,7 +138,9 @@ fn format(connection: &Connection) -> rusqlite::Result<Option<i64>> {
         return Ok(None);
     }
     connection
-        .query_row("SELECT version FROM _replproto_format", [], |row| row.get(0))
+        .query_row("SELECT version FROM _replproto_format", [], |row| {
+            row.get(0)
+        })
         .optional()
 }
 
@@ -163,7 +170,10 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> 
 fn link_row(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<i64> {
     let names = params![options.source, options.database];
     let find = "SELECT id FROM _replproto_link WHERE source = ?1 AND database = ?2";
-    if let Some(id) = connection.query_row(find, names, |row| row.get(0)).optional()? {
+    if let Some(id) = connection
+        .query_row(find, names, |row| row.get(0))
+        .optional()?
+    {
         return Ok(id);
     }
     connection.execute(

@@ -226,7 +226,9 @@ impl Store {
         if self.keep_events {
             write_event_line(record, &mut self.line);
             self.connection
-                .prepare_cached("INSERT OR IGNORE INTO _replproto_event (link, line) VALUES (?1, ?2)")?
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO _replproto_event (link, line) VALUES (?1, ?2)",
+                )?
                 .execute(params![self.guard.link, self.line])?;
         }
         let table = self.table(record.table().name())?;
@@ -261,28 +263,26 @@ impl Store {
             return Ok(());
         }
         let user = decode_text(record.user_bytes()).ok();
-        let changed = self.connection.prepare_cached(&table.put)?.execute(params![
-            key,
-            decoded.id,
-            record.version().0,
-            record.origin().as_str(),
-            user,
-            record.expires_at().map(|WallTime(time)| time),
-            self.link.copy.mark_now(),
-            value,
-        ])?;
+        let changed = self
+            .connection
+            .prepare_cached(&table.put)?
+            .execute(params![
+                key,
+                decoded.id,
+                record.version().0,
+                record.origin().as_str(),
+                user,
+                record.expires_at().map(|WallTime(time)| time),
+                self.link.copy.mark_now(),
+                value,
+            ])?;
         if changed == 0 {
             self.mark(table, key)?;
         }
         Ok(())
     }
 
-    fn patch(
-        &self,
-        table: &DataTable,
-        record: &Record,
-        decoded: &Decoded,
-    ) -> rusqlite::Result<()> {
+    fn patch(&self, table: &DataTable, record: &Record, decoded: &Decoded) -> rusqlite::Result<()> {
         let key = record.key_bytes();
         let changes = decoded.value_or(NO_CHANGES);
         let mut read = self.connection.prepare_cached(&table.read)?;
@@ -313,7 +313,12 @@ impl Store {
             .prepare_cached(&table.remove)?
             .query_row(params![key, version], |row| row.get(0))
             .optional()?;
-        if removed.is_none() && self.connection.prepare_cached(&table.version)?.exists([key])? {
+        if removed.is_none()
+            && self
+                .connection
+                .prepare_cached(&table.version)?
+                .exists([key])?
+        {
             return Ok(());
         }
         // Copied rows do not come in the order of the log, so nothing can be concluded from what is new among them.
@@ -341,7 +346,9 @@ impl Store {
         let number = self.link.skipped;
         tracing::warn!(table = skipped.table, kind = skipped.kind.as_str(), error = %skipped.error, "record skipped");
         self.connection
-            .prepare_cached("INSERT OR REPLACE INTO _replproto_skipped VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO _replproto_skipped VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
             .execute(params![
                 id,
                 number,
@@ -370,7 +377,9 @@ impl Store {
             return Ok(());
         }
         if started.resumed {
-            tracing::warn!("the resumed base copy was not begun here: no record will be removed at its end");
+            tracing::warn!(
+                "the resumed base copy was not begun here: no record will be removed at its end"
+            );
         }
         self.set_copy(Copy {
             state: if started.resumed {
@@ -411,7 +420,9 @@ impl Store {
     fn on_blob_gone(&self, failure: &BlobFailure) -> rusqlite::Result<()> {
         let owner = failure.record.as_ref();
         self.connection
-            .prepare_cached("INSERT OR IGNORE INTO _replproto_blob_gone VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .prepare_cached(
+                "INSERT OR IGNORE INTO _replproto_blob_gone VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![
                 self.guard.link,
                 failure.file.as_str(),
@@ -468,4 +479,46 @@ pub(super) fn read_cursor(connection: &Connection, link: i64) -> rusqlite::Resul
                 },
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::testing::TempFile;
+    use crate::testing::{at, put};
+
+    #[test]
+    fn a_full_disk_loses_nothing_that_was_committed() {
+        let file = TempFile::new("full");
+        let options = SqliteOptions::new("node-a", "data");
+        let mut store = Store::open(file.path(), &options).unwrap();
+        let records: Vec<_> = (0..2000)
+            .map(|number| put(&format!("k{number}"), 1.0, &[("n", 1.0)]))
+            .collect();
+        let records = crate::testing::records(&records);
+        store.begin().unwrap();
+        store.apply(&records[..100]).unwrap();
+        store.commit(Some(&at(1.0))).unwrap();
+        let pages: i64 = file.query("PRAGMA page_count");
+        let limit = |store: &Store, pages: i64| {
+            store
+                .connection
+                .execute_batch(&format!("PRAGMA max_page_count = {pages}"))
+                .unwrap();
+        };
+        limit(&store, pages + 2);
+        store.begin().unwrap();
+        let error = store.apply(&records).unwrap_err();
+        let error = SqliteError::new(file.path(), error);
+        assert!(matches!(error, SqliteError::Full { .. }), "{error:?}");
+        store.rollback().unwrap();
+        assert_eq!(store.load().unwrap().cursor, StoredCursor::Found(at(1.0)));
+        assert_eq!(file.query::<i64>("SELECT count(*) FROM Dog"), 100);
+
+        limit(&store, 1_000_000);
+        store.begin().unwrap();
+        store.apply(&records).unwrap();
+        store.commit(None).unwrap();
+        assert_eq!(file.query::<i64>("SELECT count(*) FROM Dog"), 2000);
+    }
 }

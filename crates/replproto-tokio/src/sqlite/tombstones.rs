@@ -151,9 +151,7 @@ impl Tombstones {
             return Ok(());
         }
         let forgotten = connection
-            .prepare_cached(
-                "DELETE FROM _replproto_tombstone WHERE link = ?1 AND sequence <= ?2",
-            )?
+            .prepare_cached("DELETE FROM _replproto_tombstone WHERE link = ?1 AND sequence <= ?2")?
             .execute(params![self.link, sequence])?;
         if forgotten > 0 {
             self.any = connection

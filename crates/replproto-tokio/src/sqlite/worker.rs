@@ -82,11 +82,15 @@ impl Worker {
     }
 
     fn apply(&mut self, events: &[Event]) -> Result<Applied, SqliteError> {
-        self.step(Phase::Open, Phase::Open, "apply", |store| store.apply(events))
+        self.step(Phase::Open, Phase::Open, "apply", |store| {
+            store.apply(events)
+        })
     }
 
     fn commit(&mut self, cursor: Option<&Cursor>) -> Result<(), SqliteError> {
-        self.step(Phase::Open, Phase::Idle, "commit", |store| store.commit(cursor))
+        self.step(Phase::Open, Phase::Idle, "commit", |store| {
+            store.commit(cursor)
+        })
     }
 
     fn step<T>(

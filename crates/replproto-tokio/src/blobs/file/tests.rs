@@ -1,7 +1,8 @@
 use super::*;
 
 fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("replproto-blobs-{}-{name}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("replproto-blobs-{}-{name}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     folder
 }
@@ -70,11 +71,17 @@ async fn the_list_has_what_is_saved_and_nothing_else() {
     let mut expected = names;
     expected.sort_unstable();
     assert_eq!(
-        listed.iter().map(|blob| blob.file.as_str()).collect::<Vec<_>>(),
+        listed
+            .iter()
+            .map(|blob| blob.file.as_str())
+            .collect::<Vec<_>>(),
         expected
     );
     for blob in &listed {
-        assert_eq!((blob.peer.as_str(), blob.database.as_str()), ("node-A", "data"));
+        assert_eq!(
+            (blob.peer.as_str(), blob.database.as_str()),
+            ("node-A", "data")
+        );
         assert_eq!(blob.path, store.path("node-A", "data", &blob.file));
         assert!(blob.path.starts_with(&root));
     }
