@@ -424,7 +424,10 @@ impl Receiver {
 
     /// A cursor goes out by itself between two transactions: when the next message has none to carry it.
     fn is_checkpoint_due(&self) -> bool {
-        self.ledger.has_checkpoint() && (self.is_drained || !self.decoder.is_at_batch(&self.inbox))
+        self.ledger.has_checkpoint()
+            && (self.is_drained
+                || self.ledger.has_copy_end()
+                || !self.decoder.is_at_batch(&self.inbox))
     }
 
     fn checkpoint(&mut self) -> Command {
