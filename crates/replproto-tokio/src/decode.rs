@@ -1,11 +1,8 @@
 //! From a record as it came to the text that a store keeps.
 
-use std::fmt::Write;
-
-use replproto_core::event::SkippedRecord;
+use replproto_core::Record;
 use replproto_core::key::KeyError;
 use replproto_core::value::{JsonStyle, ValueError};
-use replproto_core::{Record, RecordKind};
 use thiserror::Error;
 
 /// A record that no store can use.
@@ -68,58 +65,3 @@ pub(crate) const NO_VALUE: &str = "null";
 
 /// What a patch without a value changes.
 pub(crate) const NO_CHANGES: &str = "{}";
-
-/// One line of the log of events: table, id, kind, version and origin, separated by tabs. The id is the hexadecimal form
-/// of its bytes, the version that of its eight bytes.
-pub(crate) fn write_event_line(record: &Record, out: &mut String) {
-    out.clear();
-    out.push_str(record.table().name());
-    out.push('\t');
-    for byte in record.key_bytes() {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    // Writing to a string cannot fail.
-    let _ = write!(
-        out,
-        "\t{}\t{:016x}\t{}",
-        record.kind(),
-        record.version().0.to_bits(),
-        record.origin()
-    );
-}
-
-/// A record that was passed over, whoever noticed it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Skipped<'a> {
-    pub(crate) table: &'a str,
-    pub(crate) key: &'a [u8],
-    pub(crate) version: f64,
-    pub(crate) kind: RecordKind,
-    pub(crate) error: String,
-}
-
-impl<'a> Skipped<'a> {
-    pub(crate) fn by_store(record: &'a Record, error: &Undecodable) -> Self {
-        Self {
-            table: record.table().name(),
-            key: record.key_bytes(),
-            version: record.version().0,
-            kind: record.kind(),
-            error: error.to_string(),
-        }
-    }
-}
-
-impl<'a> From<&'a SkippedRecord> for Skipped<'a> {
-    fn from(skipped: &'a SkippedRecord) -> Self {
-        Self {
-            table: &skipped.table,
-            key: &skipped.key,
-            version: skipped.version.0,
-            kind: skipped.kind,
-            error: skipped.error.to_string(),
-        }
-    }
-}

@@ -16,8 +16,8 @@ trait Kept {
     async fn open(&self) -> Self::Sink;
     async fn close(&self, sink: Self::Sink);
     /// What a reader sees: version and record by id.
-    fn rows(&self) -> BTreeMap<String, (f64, String)>;
-    fn tombstones(&self) -> usize;
+    fn read(&self) -> BTreeMap<String, (f64, String)>;
+    fn deletions(&self) -> usize;
 }
 
 impl Kept for MemoryView {
@@ -31,14 +31,14 @@ impl Kept for MemoryView {
         drop(sink);
     }
 
-    fn rows(&self) -> BTreeMap<String, (f64, String)> {
-        let rows = MemoryView::rows(self, "Dog").into_values();
+    fn read(&self) -> BTreeMap<String, (f64, String)> {
+        let rows = self.rows("Dog").into_values();
         rows.map(|row| (row.id, (row.version, row.record)))
             .collect()
     }
 
-    fn tombstones(&self) -> usize {
-        MemoryView::tombstones(self)
+    fn deletions(&self) -> usize {
+        self.tombstones()
     }
 }
 
@@ -61,7 +61,7 @@ mod sqlite {
             sink.close().await;
         }
 
-        fn rows(&self) -> BTreeMap<String, (f64, String)> {
+        fn read(&self) -> BTreeMap<String, (f64, String)> {
             let replica = Replica::open(self.path()).unwrap();
             let link = replica.link("node-a:9933", "data").unwrap().unwrap();
             let mut rows = BTreeMap::new();
@@ -75,7 +75,7 @@ mod sqlite {
             rows
         }
 
-        fn tombstones(&self) -> usize {
+        fn deletions(&self) -> usize {
             self.query("SELECT count(*) FROM _replproto_tombstone")
         }
     }
@@ -254,7 +254,7 @@ async fn follow_to_the_end(kept: &impl Kept, seed: u64) {
                 let moves = newest > cursor && random.chance(60);
                 cursor = if moves { newest } else { cursor };
                 sink.commit(moves.then(|| at(newest))).await.unwrap();
-                reader.look(&history, &kept.rows());
+                reader.look(&history, &kept.read());
                 sink.begin().await.unwrap();
             }
         }
@@ -264,14 +264,14 @@ async fn follow_to_the_end(kept: &impl Kept, seed: u64) {
             events.push(end(Some(999.0)));
             sink.apply(events).await.unwrap();
             sink.commit(Some(at(999.0))).await.unwrap();
-            reader.look(&history, &kept.rows());
+            reader.look(&history, &kept.read());
             kept.close(sink).await;
             break;
         }
         kept.close(sink).await;
     }
-    assert_eq!(kept.rows(), history.last());
-    assert_eq!(kept.tombstones(), 0);
+    assert_eq!(kept.read(), history.last());
+    assert_eq!(kept.deletions(), 0);
 }
 
 /// A store with an old state gets a base copy that breaks off, and follows the log from the copy's start.
@@ -334,7 +334,7 @@ async fn copy_and_follow(kept: &impl Kept, seed: u64) {
     sink.commit(None).await.unwrap();
     kept.close(sink).await;
     // A copied row has its fields in another order than one that was patched.
-    assert_eq!(values(kept.rows()), values(log.history().last()));
+    assert_eq!(values(kept.read()), values(log.history().last()));
 }
 
 /// The row of a key, as a copy brings it when the log has come to `now`.

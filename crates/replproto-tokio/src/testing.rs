@@ -58,6 +58,7 @@ pub(crate) fn delete(key: &str, version: f64) -> Change {
 
 impl Change {
     /// The same change of another table.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn of(mut self, table: &'static str) -> Self {
         self.table = table;
         self

@@ -1,7 +1,9 @@
 //! A sink that keeps records as tables of an SQLite file.
 
 mod error;
+mod link;
 mod replica;
+mod report;
 mod schema;
 mod store;
 mod tables;

@@ -6,8 +6,8 @@ use replproto_core::StoredCursor;
 use rusqlite::{Connection, Row};
 
 use super::error::{AtPath, SqliteError};
+use super::link::read_cursor;
 use super::schema;
-use super::store::read_cursor;
 use super::tables::quote;
 
 /// A file of a [`SqliteSink`](super::SqliteSink), opened to be read. A sink may be writing to it; each call sees what is

@@ -5,16 +5,18 @@ use std::rc::Rc;
 
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
 use replproto_core::key::decode_text;
-use replproto_core::{Cursor, Event, Record, RecordKind, Sequence, StoredCursor, WallTime};
-use rusqlite::types::{Type, ValueRef};
+use replproto_core::{Cursor, Event, Record, RecordKind, Sequence, WallTime};
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteOptions;
 use super::error::{AtPath, SqliteError};
+use super::link::{Copy, CopyState, Link, read_cursor};
+use super::report::{Skipped, write_event_line};
 use super::schema::{self, Guard};
 use super::tables::{DataTable, Tables};
 use super::tombstones::Tombstones;
-use crate::decode::{Decoded, NO_CHANGES, NO_VALUE, Skipped, write_event_line};
+use crate::decode::{Decoded, NO_CHANGES, NO_VALUE};
 use crate::patch;
 use crate::sink::{Applied, Stored};
 
@@ -34,46 +36,6 @@ pub(super) struct Store {
     new_run: bool,
     decoded: Decoded,
     line: String,
-}
-
-/// The link's own row, as far as the rules need it.
-#[derive(Debug)]
-struct Link {
-    peer: Option<String>,
-    skipped: u64,
-    skipped_changed: bool,
-    copy: Copy,
-}
-
-/// A base copy.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Copy {
-    state: CopyState,
-    /// What the copy's records are marked with; each copy has its own number, so marks are never taken away.
-    mark: i64,
-    /// The copy's identity, if it can be resumed.
-    start: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum CopyState {
-    /// None is under way.
-    Idle = 0,
-    /// One is under way; what it does not bring is removed at its end.
-    Sweeping = 1,
-    /// One is under way that is the rest of a copy which this file knows nothing of.
-    Keeping = 2,
-}
-
-impl Copy {
-    fn is_active(self) -> bool {
-        self.state != CopyState::Idle
-    }
-
-    /// What a record that is written now is marked with.
-    fn mark_now(self) -> i64 {
-        if self.is_active() { self.mark } else { 0 }
-    }
 }
 
 impl Store {
@@ -123,11 +85,7 @@ impl Store {
                 Event::Table(table) => {
                     self.table(table.name())?;
                 }
-                Event::Record(record) => {
-                    if !self.on_record(record)? {
-                        applied.skipped += 1;
-                    }
-                }
+                Event::Record(record) => applied.skipped += self.on_record(record)?,
                 Event::RecordSkipped(skipped) => self.on_skipped(&skipped.into())?,
                 Event::EndTransaction(end) => {
                     if let Some(sequence) = end.sequence {
@@ -210,8 +168,8 @@ impl Store {
         }
     }
 
-    /// Whether the record could be decoded.
-    fn on_record(&mut self, record: &Record) -> rusqlite::Result<bool> {
+    /// Gives the number of records that were passed over.
+    fn on_record(&mut self, record: &Record) -> rusqlite::Result<u64> {
         let mut decoded = std::mem::take(&mut self.decoded);
         let read = decoded.read(record);
         let result = match &read {
@@ -219,7 +177,7 @@ impl Store {
             Err(error) => self.on_skipped(&Skipped::by_store(record, error)),
         };
         self.decoded = decoded;
-        result.map(|()| read.is_ok())
+        result.map(|()| u64::from(read.is_err()))
     }
 
     fn change(&mut self, record: &Record, decoded: &Decoded) -> rusqlite::Result<()> {
@@ -381,15 +339,19 @@ impl Store {
                 "the resumed base copy was not begun here: no record will be removed at its end"
             );
         }
-        self.set_copy(Copy {
-            state: if started.resumed {
-                CopyState::Keeping
-            } else {
-                CopyState::Sweeping
+        self.link.set_copy(
+            &self.connection,
+            self.guard.link,
+            Copy {
+                state: if started.resumed {
+                    CopyState::Keeping
+                } else {
+                    CopyState::Sweeping
+                },
+                mark: known.mark + 1,
+                start,
             },
-            mark: known.mark + 1,
-            start,
-        })
+        )
     }
 
     fn on_copy_completed(&mut self) -> rusqlite::Result<()> {
@@ -401,20 +363,15 @@ impl Store {
                     .execute([mark])?;
             }
         }
-        self.set_copy(Copy {
-            state: CopyState::Idle,
-            mark,
-            start: None,
-        })
-    }
-
-    fn set_copy(&mut self, copy: Copy) -> rusqlite::Result<()> {
-        self.connection.execute(
-            "UPDATE _replproto_link SET copy_state = ?2, copy_mark = ?3, copy_start = ?4 WHERE id = ?1",
-            params![self.guard.link, copy.state as i64, copy.mark, copy.start],
-        )?;
-        self.link.copy = copy;
-        Ok(())
+        self.link.set_copy(
+            &self.connection,
+            self.guard.link,
+            Copy {
+                state: CopyState::Idle,
+                mark,
+                start: None,
+            },
+        )
     }
 
     fn on_blob_gone(&self, failure: &BlobFailure) -> rusqlite::Result<()> {
@@ -434,58 +391,12 @@ impl Store {
     }
 }
 
-impl Link {
-    fn load(connection: &Connection, id: i64) -> rusqlite::Result<Self> {
-        connection
-            .prepare_cached(
-                "SELECT peer, skipped, copy_state, copy_mark, copy_start FROM _replproto_link WHERE id = ?1",
-            )?
-            .query_row([id], |row| {
-                let state = match row.get(2)? {
-                    0 => CopyState::Idle,
-                    1 => CopyState::Sweeping,
-                    // Of a value that nobody wrote, the harmless meaning.
-                    _ => CopyState::Keeping,
-                };
-                Ok(Self {
-                    peer: row.get(0)?,
-                    skipped: row.get(1)?,
-                    skipped_changed: false,
-                    copy: Copy {
-                        state,
-                        mark: row.get(3)?,
-                        start: row.get(4)?,
-                    },
-                })
-            })
-    }
-}
-
-/// The stored cursor of a link.
-pub(super) fn read_cursor(connection: &Connection, link: i64) -> rusqlite::Result<StoredCursor> {
-    connection
-        .prepare_cached("SELECT cursor FROM _replproto_link WHERE id = ?1")?
-        .query_row([link], |row| {
-            Ok(match row.get_ref(0)? {
-                ValueRef::Null => StoredCursor::Absent,
-                ValueRef::Blob(bytes) => match Cursor::from_bytes(bytes) {
-                    Ok(cursor) => StoredCursor::Found(cursor),
-                    Err(error) => StoredCursor::Unreadable {
-                        why: error.to_string(),
-                    },
-                },
-                other => StoredCursor::Unreadable {
-                    why: format!("it is of type {}, not a blob", other.data_type()),
-                },
-            })
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sqlite::testing::TempFile;
     use crate::testing::{at, put};
+    use replproto_core::StoredCursor;
 
     #[test]
     fn a_full_disk_loses_nothing_that_was_committed() {

@@ -1,0 +1,63 @@
+//! What is kept about records besides the records: the log of events, and what was passed over.
+
+use std::fmt::Write;
+
+use replproto_core::event::SkippedRecord;
+use replproto_core::{Record, RecordKind};
+
+use crate::decode::Undecodable;
+
+/// One line of the log of events: table, id, kind, version and origin, separated by tabs. The id is the hexadecimal form
+/// of its bytes, the version that of its eight bytes.
+pub(super) fn write_event_line(record: &Record, out: &mut String) {
+    out.clear();
+    out.push_str(record.table().name());
+    out.push('\t');
+    for byte in record.key_bytes() {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "\t{}\t{:016x}\t{}",
+        record.kind(),
+        record.version().0.to_bits(),
+        record.origin()
+    );
+}
+
+/// A record that was passed over, whoever noticed it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Skipped<'a> {
+    pub(super) table: &'a str,
+    pub(super) key: &'a [u8],
+    pub(super) version: f64,
+    pub(super) kind: RecordKind,
+    pub(super) error: String,
+}
+
+impl<'a> Skipped<'a> {
+    pub(super) fn by_store(record: &'a Record, error: &Undecodable) -> Self {
+        Self {
+            table: record.table().name(),
+            key: record.key_bytes(),
+            version: record.version().0,
+            kind: record.kind(),
+            error: error.to_string(),
+        }
+    }
+}
+
+impl<'a> From<&'a SkippedRecord> for Skipped<'a> {
+    fn from(skipped: &'a SkippedRecord) -> Self {
+        Self {
+            table: &skipped.table,
+            key: &skipped.key,
+            version: skipped.version.0,
+            kind: skipped.kind,
+            error: skipped.error.to_string(),
+        }
+    }
+}
