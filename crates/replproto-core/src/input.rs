@@ -28,12 +28,19 @@ pub enum Input {
     /// Bytes of a binary message. A message comes whole (`last` is true) or in several parts, in order.
     Message {
         /// The bytes. They are kept as they are, not copied.
+        #[cfg_attr(feature = "serde", serde(with = "crate::hex"))]
         bytes: Bytes,
         /// The message ends with these bytes.
         last: bool,
     },
     /// The peer sent a text message, which this protocol does not have (`protocol.md` section 15, ruling 11).
     TextMessage,
+    /// The peer began a message that is larger than [`Limits::message`](crate::config::Limits::message), and none of it was
+    /// fed.
+    TooLarge {
+        /// How many bytes the peer announced, or sent before they were too many.
+        bytes: u64,
+    },
     /// Bytes arrived that are not (yet) a message: proof of life for a peer that sends one large message slowly.
     Heard {
         /// How many bytes. A zero is ignored.

@@ -69,15 +69,19 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod backoff;
 mod command;
 pub mod config;
 mod cursor;
 pub mod error;
 pub mod event;
+#[cfg(feature = "serde")]
+mod hex;
 mod id;
 mod input;
 pub mod key;
 mod msgpack;
+mod reassignment;
 mod receiver;
 mod record;
 mod stats;
@@ -86,6 +90,7 @@ mod time;
 pub mod value;
 pub mod wire;
 
+pub use backoff::Backoff;
 pub use command::{AbortReason, Close, CloseFrame, Command, PauseReason};
 pub use config::Config;
 pub use cursor::{CopyCursor, Cursor, CursorError, Start, StoredCursor};
@@ -93,6 +98,7 @@ pub use error::{CloseReason, LinkError, Misuse};
 pub use event::Event;
 pub use id::{BlobId, CommitId, Epoch, Name};
 pub use input::Input;
+pub use reassignment::ReassignmentSchedule;
 pub use receiver::{BlobTries, Receiver};
 pub use record::{Operation, Record, RecordKind};
 pub use stats::Stats;

@@ -62,3 +62,101 @@ pub struct Stats {
     /// The most bytes of blobs that were out at a time, with a fixed overhead for each chunk.
     pub peak_blob_bytes_out: u64,
 }
+
+impl Stats {
+    /// Adds those of another link: counters are summed, and of levels the higher one is kept.
+    pub fn absorb(&mut self, other: &Self) {
+        let Self {
+            messages,
+            bytes,
+            unknown_commands,
+            records,
+            transactions,
+            checkpoints,
+            events,
+            skipped_unknown,
+            skipped_local,
+            skipped_unwanted,
+            skipped_undecodable,
+            skipped_by_host,
+            commits,
+            confirmations,
+            blobs_opened,
+            blobs_saved,
+            blobs_aborted,
+            blobs_held,
+            blobs_gone,
+            blob_bytes,
+            chunks_dropped,
+            late_acknowledgements,
+            pings,
+            pauses,
+            peak_retained_bytes,
+            peak_events_out,
+            peak_blob_bytes_out,
+        } = *other;
+        for (count, more) in [
+            (&mut self.messages, messages),
+            (&mut self.bytes, bytes),
+            (&mut self.unknown_commands, unknown_commands),
+            (&mut self.records, records),
+            (&mut self.transactions, transactions),
+            (&mut self.checkpoints, checkpoints),
+            (&mut self.events, events),
+            (&mut self.skipped_unknown, skipped_unknown),
+            (&mut self.skipped_local, skipped_local),
+            (&mut self.skipped_unwanted, skipped_unwanted),
+            (&mut self.skipped_undecodable, skipped_undecodable),
+            (&mut self.skipped_by_host, skipped_by_host),
+            (&mut self.commits, commits),
+            (&mut self.confirmations, confirmations),
+            (&mut self.blobs_opened, blobs_opened),
+            (&mut self.blobs_saved, blobs_saved),
+            (&mut self.blobs_aborted, blobs_aborted),
+            (&mut self.blobs_held, blobs_held),
+            (&mut self.blobs_gone, blobs_gone),
+            (&mut self.blob_bytes, blob_bytes),
+            (&mut self.chunks_dropped, chunks_dropped),
+            (&mut self.late_acknowledgements, late_acknowledgements),
+            (&mut self.pings, pings),
+        ] {
+            *count += more;
+        }
+        for (count, more) in self.pauses.iter_mut().zip(pauses) {
+            *count += more;
+        }
+        for (peak, other) in [
+            (&mut self.peak_retained_bytes, peak_retained_bytes),
+            (&mut self.peak_events_out, peak_events_out),
+            (&mut self.peak_blob_bytes_out, peak_blob_bytes_out),
+        ] {
+            *peak = other.max(*peak);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_up_and_levels_do_not() {
+        let link = |records, peak| Stats {
+            records,
+            pauses: [1, 0, 2, 0, 0],
+            peak_events_out: peak,
+            ..Stats::default()
+        };
+        let mut total = link(3, 70);
+        total.absorb(&link(4, 20));
+        assert_eq!(
+            total,
+            Stats {
+                records: 7,
+                pauses: [2, 0, 4, 0, 0],
+                peak_events_out: 70,
+                ..Stats::default()
+            }
+        );
+    }
+}

@@ -18,9 +18,9 @@ use bytes::Bytes;
 use crate::command::{AbortReason, Close, Command};
 use crate::config::{Config, ConfigError};
 use crate::cursor::{Cursor, Start};
-use crate::error::{CloseReason, LinkError, Misuse, PauseReasons, Watchdog};
+use crate::error::{CloseReason, LinkError, Misuse, Oversize, PauseReasons, Watchdog};
 use crate::event::Event;
-use crate::id::{BlobId, CommitId, Epoch};
+use crate::id::{BlobId, CommitId, Epoch, Name};
 use crate::input::Input;
 use crate::stats::Stats;
 use crate::time::{Instant, Sequence};
@@ -184,6 +184,12 @@ impl Receiver {
             Input::Connected => return self.connected(),
             Input::Message { bytes, last } => return self.message(bytes, last),
             Input::TextMessage => self.fail(LinkError::TextMessage),
+            Input::TooLarge { bytes } => self.fail(LinkError::TooLarge {
+                message: self.stats.messages,
+                what: Oversize::Message,
+                limit: self.config.limits.message,
+                actual: bytes,
+            }),
             Input::Heard { bytes: 0 } => {}
             Input::Heard { .. } | Input::Pong => self.heard(),
             Input::PeerClosed { code, reason } => {
@@ -338,6 +344,11 @@ impl Receiver {
     /// Whether the link is over and its last command has been given.
     pub const fn is_closed(&self) -> bool {
         matches!(self.life, Life::Closed)
+    }
+
+    /// The peer's own name, once it has said it.
+    pub const fn peer(&self) -> Option<&Name> {
+        self.session.peer()
     }
 
     /// Whether the peer has answered the subscription.

@@ -94,6 +94,10 @@ impl Session {
         matches!(self.phase, Phase::Following)
     }
 
+    pub(super) const fn peer(&self) -> Option<&Name> {
+        self.peer.as_ref()
+    }
+
     pub(super) const fn is_copying(&self) -> bool {
         !matches!(self.copy, Copying::No)
     }

@@ -1,0 +1,110 @@
+//! The delay before the next dial.
+
+use core::time::Duration;
+
+/// The delay before each dial of one link: it doubles from dial to dial and starts again after real progress
+/// (`protocol.md` section 12.3).
+///
+/// An open socket is no progress: a peer that accepts and fails at once would be dialled in a tight loop. Progress is a
+/// cursor that has advanced, or half a minute of health after set-up.
+///
+/// ```
+/// use core::time::Duration;
+/// use replproto_core::Backoff;
+///
+/// let mut backoff = Backoff::default();
+/// assert_eq!(backoff.next_delay(), Duration::from_millis(500));
+/// assert_eq!(backoff.next_delay(), Duration::from_secs(1));
+/// backoff.cursor_advanced();
+/// assert_eq!(backoff.next_delay(), Duration::from_millis(500));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// How long a link has to be healthy after its set-up for the delay to start again.
+    pub const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+    /// Delays that double from `first` to `longest`. If `longest` is less than `first`, all of them are `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            next: first,
+        }
+    }
+
+    /// How long to wait now, before the next dial.
+    pub fn next_delay(&mut self) -> Duration {
+        let delay = self.next.min(self.longest);
+        self.next = delay.saturating_mul(2);
+        delay
+    }
+
+    /// The durable cursor has advanced.
+    pub const fn cursor_advanced(&mut self) {
+        self.next = self.first;
+    }
+
+    /// A link has ended that was healthy for this long after its set-up.
+    pub fn was_healthy_for(&mut self, duration: Duration) {
+        if duration >= Self::HEALTHY_AFTER {
+            self.next = self.first;
+        }
+    }
+}
+
+impl Default for Backoff {
+    /// From 500 ms to 30 s.
+    fn default() -> Self {
+        Self::new(Duration::from_millis(500), Duration::from_secs(30))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn delays(backoff: &mut Backoff, count: usize) -> Vec<u128> {
+        (0..count)
+            .map(|_| backoff.next_delay().as_millis())
+            .collect()
+    }
+
+    #[test]
+    fn the_delays_of_the_protocol() {
+        assert_eq!(
+            delays(&mut Backoff::default(), 9),
+            [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
+        );
+    }
+
+    #[test]
+    fn progress_starts_them_again() {
+        let mut backoff = Backoff::default();
+        delays(&mut backoff, 5);
+        backoff.cursor_advanced();
+        assert_eq!(delays(&mut backoff, 2), [500, 1000]);
+    }
+
+    #[test]
+    fn only_real_health_starts_them_again() {
+        let mut backoff = Backoff::default();
+        delays(&mut backoff, 3);
+        backoff.was_healthy_for(Duration::from_millis(29_999));
+        assert_eq!(delays(&mut backoff, 1), [4000]);
+        backoff.was_healthy_for(Duration::from_secs(30));
+        assert_eq!(delays(&mut backoff, 1), [500]);
+    }
+
+    #[test]
+    fn no_delay_is_longer_than_the_longest() {
+        let mut backoff = Backoff::new(Duration::from_secs(3), Duration::from_secs(2));
+        assert_eq!(delays(&mut backoff, 3), [2000, 2000, 2000]);
+    }
+}
