@@ -263,3 +263,6 @@ fn element(bytes: &[u8], at: &mut usize) -> Result<Key, KeyError> {
     *at += length;
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests;

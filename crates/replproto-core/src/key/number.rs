@@ -171,9 +171,10 @@ pub(super) fn write_big(out: &mut Vec<u8>, value: &BigInt, in_array: bool) -> bo
     // The 53 bits of the double at or below the value, of which the first is the value's first.
     let below = length.saturating_sub(FRACTION_BITS as usize + 1);
     let complement = value.to_be_bytes();
+    let sign_bit = u8::from(is_negative);
     let bit = |at: usize| {
         let byte = complement.iter().rev().nth(at / 8);
-        byte.map_or(u8::from(is_negative), |byte| byte >> (at % 8) & 1)
+        byte.map_or(sign_bit, |byte| byte >> (at % 8) & 1)
     };
     let is_exact = (0..below).all(|at| bit(at) == 0);
     let mut mantissa = absolute_bits(value, below);

@@ -48,7 +48,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(crate) const fn len(self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.count as usize
     }
 }
@@ -173,21 +173,21 @@ impl Dictionary {
             + bytes(&self.structures)
     }
 
-    pub(crate) fn record(&self, index: u16) -> Option<Shape> {
-        self.records.get(usize::from(index)).copied().flatten()
+    pub(crate) fn record(&self, index: u16) -> Option<&Shape> {
+        self.records.get(usize::from(index))?.as_ref()
     }
 
-    pub(crate) fn structure(&self, id: u32) -> Option<Structure> {
-        self.structures.get(id as usize).copied().flatten()
+    pub(crate) fn structure(&self, id: u32) -> Option<&Structure> {
+        self.structures.get(id as usize)?.as_ref()
     }
 
     #[inline]
-    pub(crate) fn names(&self, shape: Shape) -> &[NameRange] {
+    pub(crate) fn names(&self, shape: &Shape) -> &[NameRange] {
         &self.names[shape.first as usize..][..shape.len()]
     }
 
     #[inline]
-    pub(crate) fn slots(&self, structure: Structure) -> &[Slot] {
+    pub(crate) fn slots(&self, structure: &Structure) -> &[Slot] {
         &self.slots[structure.first_slot as usize..][..structure.shape.len()]
     }
 
@@ -197,10 +197,11 @@ impl Dictionary {
     }
 
     /// Which field of `shape` has this name; the last one if several have it, as in a JavaScript object.
-    pub(crate) fn find(&self, shape: Shape, name: &str) -> Option<usize> {
+    pub(crate) fn find(&self, shape: &Shape, name: &str) -> Option<usize> {
         let names = self.names(shape);
         let order = &self.order[shape.first as usize..][..shape.len()];
-        let after = order.partition_point(|&at| self.name(names[at as usize]) <= name);
+        let wanted = sort_key(name);
+        let after = order.partition_point(|&at| sort_key(self.name(names[at as usize])) <= wanted);
         let found = *order.get(after.checked_sub(1)?)? as usize;
         (self.name(names[found]) == name).then_some(found)
     }
@@ -357,7 +358,7 @@ impl Builder {
             for (at, field) in (0..).zip(order.iter_mut()) {
                 *field = at;
             }
-            order.sort_unstable_by_key(|&at| (self.get(names[at as usize]), at));
+            order.sort_unstable_by_key(|&at| (sort_key(self.get(names[at as usize])), at));
         }
         Dictionary {
             text: self.text,
@@ -368,6 +369,11 @@ impl Builder {
             structures: self.structures,
         }
     }
+}
+
+/// Names of different lengths are told apart without looking at them.
+fn sort_key(name: &str) -> (usize, &str) {
+    (name.len(), name)
 }
 
 /// The count of the array that comes next, or `None` for what stands in place of an array that is not there.

@@ -208,8 +208,8 @@ pub(crate) fn number(out: &mut Vec<u8>, value: f64, profile: Profile) {
         0..=0x1f => out.push(whole as u8),
         // In the table profile these bytes would be struct headers and record ids.
         0x20..=0x7f if profile == Profile::Control => out.push(whole as u8),
-        0..=0xff => out.extend([0xcc, whole as u8]),
-        0..=0xffff_ffff => infallible(mp::write_uint(out, whole as u64)),
+        0x20..=0xff => out.extend([0xcc, whole as u8]),
+        0x100..=0xffff_ffff => infallible(mp::write_uint(out, whole as u64)),
         -0x8000_0000..0 => infallible(mp::write_sint(out, whole).map(|_| ())),
         _ => infallible(mp::write_f64(out, value)),
     }

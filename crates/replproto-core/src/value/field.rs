@@ -38,11 +38,12 @@ impl<'a> FieldValue<'a> {
         let dictionary = cursor.dictionary;
         let mut fields = cursor.fields(object);
         let index = match (&mut fields, object) {
-            (Fields::Typed(slots), _) => {
-                let Some((slot, slots)) = slots.find(dictionary, wanted) else {
+            (Fields::Typed(slots), Object::Typed(structure, _)) => {
+                let index = dictionary.find(&structure.shape, wanted);
+                let Some(slot) = index.and_then(|index| slots.slot(index)) else {
                     return Ok(None);
                 };
-                let item = typed::item(&mut cursor, &slots, slot)?;
+                let item = typed::item(&mut cursor, slots, slot)?;
                 return Ok(Some(Self::document(cursor, item)));
             }
             (_, Object::Shared(shape)) => dictionary.find(shape, wanted),

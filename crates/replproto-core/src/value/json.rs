@@ -4,9 +4,10 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use super::bigint::BigInt;
-use super::error::ValueError;
+use super::error::{ValueError, ValueErrorKind};
 use super::name;
 use super::reader::{BigIntRef, Cursor, Elements, Fields, Item, Object};
+use crate::msgpack::Reader;
 
 /// How values that JSON does not have are written.
 ///
@@ -139,8 +140,15 @@ fn write_object<'a>(
 fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<bool, ValueError> {
     match object {
         Object::Shared(shape) => Ok(shape.has_tag_like_name),
-        Object::Inline(definition) => Ok(definition.has_tag_like_name),
-        Object::Typed(slots) => Ok(slots.structure.shape.has_tag_like_name),
+        Object::Typed(structure, _) => Ok(structure.shape.has_tag_like_name),
+        Object::Inline { names_at, count } => {
+            let mut names = Reader::starting_at(cursor.bytes, names_at);
+            let mut found = false;
+            for _ in 0..count {
+                found |= name::is_tag_like(&name::read(&mut names, ValueErrorKind::BadDefinition)?);
+            }
+            Ok(found)
+        }
         Object::Map(_) => {
             let mut ahead = cursor.clone();
             let mut fields: Fields<'a> = ahead.fields(object);
@@ -320,10 +328,7 @@ pub(crate) fn push_text(out: &mut String, text: &[u8]) {
 
 fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
-    while let Some(at) = rest
-        .bytes()
-        .position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
+    while let Some(at) = first_special(rest.as_bytes()) {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         match special.as_bytes()[0] {
@@ -337,6 +342,20 @@ fn push_escaped(out: &mut String, text: &str) {
         rest = &special[1..];
     }
     out.push_str(rest);
+}
+
+/// Where the first character stands that must be escaped. Such characters are rare, so whole chunks are looked at with no
+/// early way out, which the compiler turns into a few vector instructions.
+fn first_special(text: &[u8]) -> Option<usize> {
+    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let chunks = text.chunks_exact(16).take_while(|chunk| {
+        !chunk
+            .iter()
+            .fold(false, |found, &byte| found | is_special(byte))
+    });
+    let start = chunks.count() * 16;
+    let found = text[start..].iter().position(|&byte| is_special(byte))?;
+    Some(start + found)
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ mod name;
 mod raw;
 mod reader;
 mod records;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tree;
 mod typed;

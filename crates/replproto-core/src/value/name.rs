@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
 use super::json;
+use super::text::Text;
 use crate::msgpack::{Reader, Token};
 
 /// Longest bigint that can be a name. Its text is made anew at each use, in quadratic time.
@@ -18,10 +19,10 @@ pub(crate) fn read<'a>(
 ) -> Result<Cow<'a, str>, ValueError> {
     let at = reader.position();
     match reader.token() {
-        Ok(Token::Text(bytes)) => Ok(safe(String::from_utf8_lossy(bytes))),
+        Ok(Token::Text(bytes)) => Ok(safe(Text::new(bytes).to_str_lossy())),
         Ok(other) => text_form(other)
             .map(Cow::Owned)
-            .ok_or(ValueError::new(malformed, at)),
+            .ok_or_else(|| ValueError::new(malformed, at)),
         Err(error) => Err(ValueError::token(error, at)),
     }
 }

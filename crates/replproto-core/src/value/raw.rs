@@ -75,10 +75,8 @@ impl<'a> RawValue<'a> {
         self.dictionary
     }
 
-    fn open(&self) -> Result<(Cursor<'a>, Item<'a>), ValueError> {
-        let mut cursor = Cursor::new(self.bytes, self.dictionary, self.profile);
-        let item = cursor.document()?;
-        Ok((cursor, item))
+    const fn cursor(&self) -> Cursor<'a> {
+        Cursor::new(self.bytes, self.dictionary, self.profile)
     }
 
     /// The whole value as an owned tree.
@@ -87,7 +85,8 @@ impl<'a> RawValue<'a> {
     ///
     /// Any [`ValueError`]; all of the value is checked.
     pub fn decode(&self) -> Result<Value, ValueError> {
-        let (mut cursor, item) = self.open()?;
+        let mut cursor = self.cursor();
+        let item = cursor.document()?;
         let value = tree::build(&mut cursor, item)?;
         cursor.finish()?;
         Ok(value)
@@ -102,7 +101,8 @@ impl<'a> RawValue<'a> {
     ///
     /// Any [`ValueError`] on the way to the field. What follows it is not checked.
     pub fn field(&self, name: &str) -> Result<Option<FieldValue<'a>>, ValueError> {
-        let (cursor, item) = self.open()?;
+        let mut cursor = self.cursor();
+        let item = cursor.document()?;
         match item {
             Item::Object(object) => FieldValue::find(cursor, object, name),
             _ => Ok(None),
@@ -115,7 +115,8 @@ impl<'a> RawValue<'a> {
     ///
     /// Any [`ValueError`] in the first item; the content of a container is not checked.
     pub fn root(&self) -> Result<FieldValue<'a>, ValueError> {
-        let (cursor, item) = self.open()?;
+        let mut cursor = self.cursor();
+        let item = cursor.document()?;
         Ok(FieldValue::document(cursor, item))
     }
 
@@ -146,7 +147,8 @@ impl<'a> RawValue<'a> {
         &self,
         mut visit: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut cursor, item) = self.open()?;
+        let mut cursor = self.cursor();
+        let item = cursor.document()?;
         walk::walk(&mut cursor, item, &mut visit)?;
         Ok(cursor.finish()?)
     }
@@ -172,7 +174,8 @@ impl<'a> RawValue<'a> {
     /// Any [`ValueError`]; all of the value is checked.
     pub fn write_json(&self, out: &mut String, style: JsonStyle) -> Result<(), ValueError> {
         let start = out.len();
-        let written = self.open().and_then(|(mut cursor, item)| {
+        let mut cursor = self.cursor();
+        let written = cursor.document().and_then(|item| {
             json::write(&mut cursor, item, out, style)?;
             cursor.finish()
         });
@@ -205,7 +208,8 @@ impl<'a> RawValue<'a> {
     /// Any [`ValueError`], or [`Refused`](super::ValueErrorKind::Refused) with the text of `T`.
     #[cfg(feature = "serde")]
     pub fn deserialize<T: serde::Deserialize<'a>>(&self) -> Result<T, ValueError> {
-        let (mut cursor, item) = self.open()?;
+        let mut cursor = self.cursor();
+        let item = cursor.document()?;
         let target = super::de::deserialize(&mut cursor, item)?;
         cursor.finish()?;
         Ok(target)

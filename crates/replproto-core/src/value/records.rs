@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
 use super::reader::{Cursor, Item, Object};
-use crate::msgpack::{Reader, Token};
+use crate::msgpack::Token;
 
 /// The record structures that a document has defined so far, by index. Empty, and without memory, for nearly all values.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Scope {
 
 /// A structure defined inside a document. Its names are read anew at each use, so that nothing is copied.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Definition {
+struct Definition {
     /// Offset of the first name in the value.
     names_at: usize,
     count: u32,
@@ -33,18 +33,6 @@ pub(crate) struct Definition {
     work: u32,
     /// References to it take a second byte.
     is_two_byte: bool,
-    /// Whether a field name needs the pair form of an object in JSON.
-    pub(crate) has_tag_like_name: bool,
-}
-
-impl Definition {
-    pub(crate) fn names<'a>(&self, bytes: &'a [u8]) -> Reader<'a> {
-        Reader::starting_at(bytes, self.names_at)
-    }
-
-    pub(crate) const fn count(&self) -> usize {
-        self.count as usize
-    }
 }
 
 impl<'a> Cursor<'a> {
@@ -84,8 +72,7 @@ impl<'a> Cursor<'a> {
                 .ok_or_else(|| ValueError::new(ValueErrorKind::UnknownRecord(index), at))?;
         }
         self.charge(definition.work)?;
-        self.check_room(definition.count())?;
-        Ok(Object::Inline(definition))
+        self.inline(definition)
     }
 
     /// A definition, whose extension `payload` at `at` has just been read, and the first record that uses it.
@@ -102,10 +89,8 @@ impl<'a> Cursor<'a> {
             Err(error) => return Err(ValueError::token(error, at)),
         };
         let names_at = self.reader.position();
-        let mut has_tag_like_name = false;
         for _ in 0..count {
-            let name = name::read(&mut self.reader, ValueErrorKind::BadDefinition)?;
-            has_tag_like_name |= name::is_tag_like(&name);
+            name::read(&mut self.reader, ValueErrorKind::BadDefinition)?;
         }
         let length = self.reader.position() - names_at;
         let definition = Definition {
@@ -113,11 +98,19 @@ impl<'a> Cursor<'a> {
             count,
             work: count.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)),
             is_two_byte,
-            has_tag_like_name,
         };
         self.scope.0.insert(index, definition);
-        self.check_room(definition.count())?;
-        self.defined(definition)
+        let object = self.inline(definition)?;
+        self.object(object)
+    }
+
+    fn inline(&self, definition: Definition) -> Result<Object<'a>, ValueError> {
+        let count = definition.count as usize;
+        self.check_room(count)?;
+        Ok(Object::Inline {
+            names_at: definition.names_at,
+            count,
+        })
     }
 
     /// Each field takes at least a byte.

@@ -29,7 +29,11 @@ impl<'a> Text<'a> {
     /// The text, with U+FFFD for what is not valid UTF-8. Allocates only in that case.
     #[must_use]
     pub fn to_str_lossy(self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.0)
+        // The check alone is several times faster than the replacing walk.
+        match self.as_str() {
+            Some(text) => Cow::Borrowed(text),
+            None => String::from_utf8_lossy(self.0),
+        }
     }
 }
 

@@ -1,18 +1,19 @@
 //! Typed structs: objects with slots at fixed places (`value-codec.md` section 7).
 
-use super::dictionary::{Dictionary, NameRange, Slot, SlotKind, Structure, Width};
+use super::dictionary::{NameRange, Slot, SlotKind, Structure, Width};
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
-use super::reader::{Cursor, Item};
+use super::reader::{Cursor, Item, Object};
 use super::text::Text;
 use crate::msgpack::Reader;
 
 /// A typed struct of which some slots have been read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots<'a> {
-    pub(crate) structure: Structure,
-    /// The next slot.
-    next: u32,
+    names: &'a [NameRange],
+    slots: &'a [Slot],
+    /// Index of the next slot.
+    next: usize,
     fixed: &'a [u8],
     references: &'a [u8],
 }
@@ -23,9 +24,8 @@ enum Offset {
     At(u32),
 }
 
-/// Reads the header of a typed struct, which takes all that is left of the document.
-#[inline]
-pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Slots<'a>, ValueError> {
+/// Reads the header of a typed struct, and takes all that is left of the document for it.
+pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Object<'a>, ValueError> {
     let at = cursor.reader.position();
     let end = |error| ValueError::token(error, at);
     let [first] = cursor.reader.array().map_err(end)?;
@@ -44,33 +44,38 @@ pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Slots<'a>, ValueError>
         .structure(id)
         .ok_or_else(|| ValueError::new(ValueErrorKind::UnknownStructure(id), at))?;
     cursor.charge(structure.shape.work)?;
-    let fixed = cursor.reader.take(structure.fixed as usize).map_err(end)?;
-    let left = cursor.reader.remaining();
-    let references = cursor.reader.take(left).map_err(end)?;
-    Ok(Slots {
-        structure,
-        next: 0,
-        fixed,
-        references,
-    })
+    let fixed_at = cursor.reader.position();
+    cursor.reader.take(structure.fixed as usize).map_err(end)?;
+    cursor.reader.take(cursor.reader.remaining()).map_err(end)?;
+    Ok(Object::Typed(structure, fixed_at))
 }
 
 impl<'a> Slots<'a> {
-    /// Name and slot of the next field.
+    /// The slots of the struct that has just been opened, and whose fixed section begins at `fixed_at`.
     #[inline]
-    pub(crate) fn next(&mut self, dictionary: &'a Dictionary) -> Option<(NameRange, Slot)> {
-        let at = self.next as usize;
-        let slot = *dictionary.slots(self.structure).get(at)?;
-        let name = *dictionary.names(self.structure.shape).get(at)?;
-        self.next += 1;
-        Some((name, slot))
+    pub(crate) fn new(cursor: &Cursor<'a>, structure: &'a Structure, fixed_at: usize) -> Self {
+        let document = &cursor.bytes[..cursor.reader.position()];
+        let (fixed, references) = document[fixed_at..].split_at(structure.fixed as usize);
+        Self {
+            names: cursor.dictionary.names(&structure.shape),
+            slots: cursor.dictionary.slots(structure),
+            next: 0,
+            fixed,
+            references,
+        }
     }
 
-    /// The slot of the last field with this name, and the struct to read it from.
-    pub(crate) fn find(&self, dictionary: &'a Dictionary, name: &str) -> Option<(Slot, Self)> {
-        let at = dictionary.find(self.structure.shape, name)?;
-        let slot = *dictionary.slots(self.structure).get(at)?;
-        Some((slot, *self))
+    /// Name and slot of the next field.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<(NameRange, Slot)> {
+        let at = self.next;
+        let field = (*self.names.get(at)?, *self.slots.get(at)?);
+        self.next += 1;
+        Some(field)
+    }
+
+    pub(crate) fn slot(&self, at: usize) -> Option<Slot> {
+        self.slots.get(at).copied()
     }
 
     #[inline]
@@ -101,10 +106,9 @@ impl<'a> Slots<'a> {
 
     /// Where the bytes of a reference end: at the next reference that is not a constant.
     #[inline]
-    fn end(&self, slot: Slot, dictionary: &Dictionary) -> u32 {
-        let slots = dictionary.slots(self.structure);
+    fn end(&self, slot: Slot) -> u32 {
         let mut next = slot.next_reference;
-        while let Some(&other) = slots.get(next as usize) {
+        while let Some(&other) = self.slots.get(next as usize) {
             if let SlotKind::Text(width) | SlotKind::Document(width) = other.kind
                 && let Offset::At(offset) = self.offset(other, width)
             {
@@ -178,7 +182,7 @@ fn referenced<'a>(
     slot: Slot,
     start: u32,
 ) -> Result<(&'a [u8], usize), ValueError> {
-    let end = slots.end(slot, cursor.dictionary);
+    let end = slots.end(slot);
     match slots.references.get(start as usize..end as usize) {
         Some(bytes) => Ok((bytes, section_at(cursor, slots.references) + start as usize)),
         None => {
@@ -255,17 +259,16 @@ static DECIMAL_MULTIPLIERS: [f64; 256] = {
     let mut multipliers = [0.0; 256];
     let mut exponent = 0;
     while exponent < 256 {
-        let power = 45.15 - 0.30103 * (exponent as f64);
-        // Shifted so that the cast, which cuts toward zero, rounds down.
-        let index = (power + LOWEST_POWER as f64) as usize;
-        multipliers[exponent] = POWERS_OF_TEN[index];
+        // 45.15 - 0.30103 * exponent, rounded down; no exponent comes near a whole number.
+        let power = (4_515_000 - 30_103 * exponent as i32).div_euclid(100_000);
+        multipliers[exponent] = POWERS_OF_TEN[(power - LOWEST_POWER) as usize];
         exponent += 1;
     }
     multipliers
 };
 
-/// Minus the power of the first of [`POWERS_OF_TEN`].
-const LOWEST_POWER: usize = 32;
+/// The power of the first of [`POWERS_OF_TEN`].
+const LOWEST_POWER: i32 = -32;
 
 /// As literals, since only those are sure to be the doubles nearest to the powers.
 const POWERS_OF_TEN: [f64; 78] = [

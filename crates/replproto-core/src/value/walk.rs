@@ -1,7 +1,7 @@
 //! Seeing everything in a value, in order and without allocating.
 
 use super::error::ValueError;
-use super::reader::{BigIntRef, Cursor, Item};
+use super::reader::{BigIntRef, Cursor, Elements, Item, Object};
 use super::text::Text;
 
 /// What a walk over a value comes upon. The parts of a container follow it, up to [`Event::End`].
@@ -76,38 +76,56 @@ impl Totals {
 }
 
 /// Shows `item` and all that it opened.
+///
+/// Inlined, unlike its other half, so that scalars are shown where they are read: to hand an item on in memory takes
+/// longer than to read it.
+#[inline(always)]
 pub(crate) fn walk<'a, E: From<ValueError>>(
     cursor: &mut Cursor<'a>,
     item: Item<'a>,
     visit: &mut impl FnMut(Event<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (opening, mut elements) = match item {
-        Item::Null => return visit(Event::Null),
-        Item::Undefined => return visit(Event::Undefined),
-        Item::Bool(value) => return visit(Event::Bool(value)),
-        Item::Number(value) => return visit(Event::Number(value)),
-        Item::BigInt(value) => return visit(Event::BigInt(value)),
-        Item::Text(text) => return visit(Event::Text(text)),
-        Item::Bytes(bytes) => return visit(Event::Bytes(bytes)),
-        Item::Date(milliseconds) => return visit(Event::Date(milliseconds)),
-        Item::Blob(payload) => return visit(Event::Blob(payload)),
-        Item::Array(elements) => (Event::Array, elements),
-        Item::Set(elements) => (Event::Set, elements),
-        Item::RegExp(elements) => (Event::RegExp, elements),
-        Item::Map(elements) => (Event::Map, elements),
-        Item::Object(object) => {
-            visit(Event::Object)?;
-            let mut fields = cursor.fields(object);
-            while let Some((name, field)) = cursor.next_field(&mut fields)? {
-                visit(Event::Name(&name))?;
-                walk(cursor, field, visit)?;
-            }
-            return visit(Event::End);
-        }
-    };
+    match item {
+        Item::Null => visit(Event::Null),
+        Item::Undefined => visit(Event::Undefined),
+        Item::Bool(value) => visit(Event::Bool(value)),
+        Item::Number(value) => visit(Event::Number(value)),
+        Item::BigInt(value) => visit(Event::BigInt(value)),
+        Item::Text(text) => visit(Event::Text(text)),
+        Item::Bytes(bytes) => visit(Event::Bytes(bytes)),
+        Item::Date(milliseconds) => visit(Event::Date(milliseconds)),
+        Item::Blob(payload) => visit(Event::Blob(payload)),
+        Item::Array(elements) => walk_elements(cursor, Event::Array, elements, visit),
+        Item::Set(elements) => walk_elements(cursor, Event::Set, elements, visit),
+        Item::RegExp(elements) => walk_elements(cursor, Event::RegExp, elements, visit),
+        Item::Map(elements) => walk_elements(cursor, Event::Map, elements, visit),
+        Item::Object(object) => walk_fields(cursor, object, visit),
+    }
+}
+
+fn walk_elements<'a, E: From<ValueError>>(
+    cursor: &mut Cursor<'a>,
+    opening: Event<'_>,
+    mut elements: Elements,
+    visit: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     visit(opening)?;
     while let Some(element) = cursor.next_element(&mut elements)? {
         walk(cursor, element, visit)?;
+    }
+    visit(Event::End)
+}
+
+fn walk_fields<'a, E: From<ValueError>>(
+    cursor: &mut Cursor<'a>,
+    object: Object<'a>,
+    visit: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    visit(Event::Object)?;
+    let mut fields = cursor.fields(object);
+    while let Some((name, field)) = cursor.next_field(&mut fields)? {
+        visit(Event::Name(&name))?;
+        walk(cursor, field, visit)?;
     }
     visit(Event::End)
 }
