@@ -29,7 +29,9 @@ impl Receiver {
             }
         }
         self.note_starvation();
-        self.progress();
+        if events > 0 {
+            self.progress();
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! *awaited* (a record refers to it) → *open* (its first chunk came) → *ended* (its last chunk was handed out) → *saved*,
 //! or from anywhere to *failed* (it may come again) or *gone* (it never will).
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -90,14 +90,10 @@ enum State {
     },
     Open(Transfer),
     Ended(Transfer),
-    /// Needed again: the cursor stays. `is_dead`: the rest of the transfer is still to come, and is dropped.
-    Failed {
-        is_dead: bool,
-    },
+    /// Needed again: the cursor stays.
+    Failed,
     /// Passed.
-    Gone {
-        is_dead: bool,
-    },
+    Gone,
     Saved,
 }
 
@@ -105,6 +101,9 @@ enum State {
 struct Blob {
     file: Name,
     state: State,
+    /// The rest of a transfer that is dead or not needed is still to come, and is dropped: what follows must never be taken
+    /// for a transfer that begins.
+    is_dropping: bool,
     /// Transactions that wait for it, once for each reference.
     waiting: Vec<u64>,
     /// The first record that refers to it.
@@ -115,8 +114,9 @@ impl Blob {
     /// Whether nothing is lost by forgetting it: if it is needed, the source sends it again.
     const fn is_finished(&self) -> bool {
         match self.state {
-            State::Saved | State::Gone { .. } => true,
-            State::Failed { .. } => self.waiting.is_empty(),
+            _ if self.is_dropping => false,
+            State::Saved | State::Gone => true,
+            State::Failed => self.waiting.is_empty(),
             _ => false,
         }
     }
@@ -131,7 +131,12 @@ impl BlobTries {
     /// More failing blobs than this are not counted, but simply tried again.
     const CAPACITY: usize = 16_384;
 
-    /// Counts one more failure, and gives how many there were.
+    /// On how many links the blob has failed.
+    fn get(&self, file: &Name) -> u32 {
+        self.0.get(file).copied().unwrap_or_default()
+    }
+
+    /// Counts one more link on which it failed, and gives how many there were.
     fn count(&mut self, file: &Name) -> u32 {
         if let Some(tries) = self.0.get_mut(file) {
             *tries = tries.saturating_add(1);
@@ -194,13 +199,18 @@ pub(super) struct Blobs {
     /// Open and ended transfers by number.
     transfers: BTreeMap<u64, Key>,
     next: u64,
+    /// Transfers that are open.
     open: usize,
+    /// Transfers whose rest is dropped.
+    dropping: usize,
     references: usize,
     /// Keys of blobs that nothing waits for any more, oldest first.
     finished: VecDeque<Key>,
     /// Failed blobs that a transaction waits for.
     gaps: usize,
     tries: BlobTries,
+    /// Files whose failure at the source has been counted on this link.
+    tried: BTreeSet<Name>,
 }
 
 impl Blobs {
@@ -211,10 +221,12 @@ impl Blobs {
             transfers: BTreeMap::new(),
             next: 0,
             open: 0,
+            dropping: 0,
             references: 0,
             finished: VecDeque::new(),
             gaps: 0,
             tries,
+            tried: BTreeSet::new(),
         }
     }
 
@@ -230,13 +242,14 @@ impl Blobs {
         let blob = self.blobs.entry(key).or_insert_with(|| Blob {
             file: file.clone(),
             state: State::Awaited { since: now },
+            is_dropping: false,
             waiting: Vec::new(),
             owner: None,
         });
-        if matches!(blob.state, State::Saved | State::Gone { .. }) {
+        if matches!(blob.state, State::Saved | State::Gone) {
             return Ok(false);
         }
-        if matches!(blob.state, State::Failed { .. }) && blob.waiting.is_empty() {
+        if matches!(blob.state, State::Failed) && blob.waiting.is_empty() {
             self.gaps += 1;
         }
         if blob.owner.is_none() {
@@ -273,10 +286,14 @@ impl Blobs {
             };
             return Ok(self.source_failed(key, file, fault));
         }
-        let may_be_new = match self.blobs.get_mut(&key) {
-            None => true,
-            Some(blob) => match &mut blob.state {
-                State::Awaited { .. } => true,
+        if let Some(blob) = self.blobs.get_mut(&key) {
+            if blob.is_dropping {
+                if header.finished {
+                    self.dropped(&key);
+                }
+                return Ok(OnChunk::Drop);
+            }
+            match &mut blob.state {
                 State::Open(transfer) => {
                     transfer.last_activity = now;
                     transfer.size = transfer.size.or(header.size);
@@ -286,36 +303,30 @@ impl Blobs {
                     });
                 }
                 // A transfer under a key that is done with: its bytes are not needed, and it cannot unsettle the key.
-                State::Ended(_) | State::Saved => false,
-                State::Failed { is_dead } | State::Gone { is_dead } => {
-                    let was_dead = *is_dead;
-                    if was_dead && header.finished {
-                        *is_dead = false;
+                State::Ended(_) | State::Saved => {
+                    if !header.finished {
+                        blob.is_dropping = true;
+                        self.dropping += 1;
+                        self.check_transfers()?;
                     }
-                    !was_dead
+                    return Ok(OnChunk::Drop);
                 }
-            },
-        };
-        if !may_be_new {
-            return Ok(OnChunk::Drop);
+                State::Awaited { .. } | State::Failed | State::Gone => {}
+            }
         }
-        if self.open >= self.limits.open_blobs {
-            return Err(TooMany {
-                what: Oversize::OpenBlobs,
-                limit: self.limits.open_blobs as u64,
-            });
-        }
+        self.open += 1;
+        self.check_transfers()?;
         let id = self.next;
         self.next += 1;
-        self.open += 1;
         self.transfers.insert(id, key.clone());
         let blob = self.blobs.entry(key).or_insert_with(|| Blob {
             file: file.clone(),
             state: State::Awaited { since: now },
+            is_dropping: false,
             waiting: Vec::new(),
             owner: None,
         });
-        if matches!(blob.state, State::Failed { .. }) && !blob.waiting.is_empty() {
+        if matches!(blob.state, State::Failed) && !blob.waiting.is_empty() {
             // It comes again on the same link.
             self.gaps -= 1;
         }
@@ -330,17 +341,23 @@ impl Blobs {
         Ok(OnChunk::Deliver { id, opened: true })
     }
 
+    /// Transfers that the peer has begun and not ended, those that are dropped included, are capped.
+    const fn check_transfers(&self) -> Result<(), TooMany> {
+        let limit = self.limits.open_blobs;
+        if self.open + self.dropping <= limit {
+            return Ok(());
+        }
+        Err(TooMany {
+            what: Oversize::OpenBlobs,
+            limit: limit as u64,
+        })
+    }
+
     fn source_failed(&mut self, key: Key, file: &Name, fault: BlobFault) -> OnChunk {
-        match self.blobs.get_mut(&key).map(|blob| &mut blob.state) {
-            Some(State::Ended(_) | State::Saved) => OnChunk::Drop,
-            Some(State::Gone { is_dead }) => {
-                *is_dead = false;
-                OnChunk::Drop
-            }
-            Some(State::Failed { is_dead }) if !fault.is_permanent() => {
-                *is_dead = false;
-                OnChunk::Drop
-            }
+        self.dropped(&key);
+        match self.blobs.get(&key).map(|blob| &blob.state) {
+            Some(State::Ended(_) | State::Saved | State::Gone) => OnChunk::Drop,
+            Some(State::Failed) if !fault.is_permanent() => OnChunk::Drop,
             _ => OnChunk::Failed(self.fail(key, file, fault, false)),
         }
     }
@@ -372,9 +389,7 @@ impl Blobs {
         }
         if is_last {
             self.open -= 1;
-            if let State::Open(transfer) =
-                core::mem::replace(&mut blob.state, State::Failed { is_dead: false })
-            {
+            if let State::Open(transfer) = core::mem::replace(&mut blob.state, State::Failed) {
                 blob.state = State::Ended(transfer);
             }
         }
@@ -390,11 +405,14 @@ impl Blobs {
     }
 
     /// The rest of a dead transfer has been dropped: what comes under its key now is a new one.
-    pub(super) fn dead_ended(&mut self, key: &Key) {
-        if let Some(State::Failed { is_dead } | State::Gone { is_dead }) =
-            self.blobs.get_mut(key).map(|blob| &mut blob.state)
-        {
-            *is_dead = false;
+    pub(super) fn dropped(&mut self, key: &Key) {
+        let Some(blob) = self.blobs.get_mut(key).filter(|blob| blob.is_dropping) else {
+            return;
+        };
+        blob.is_dropping = false;
+        self.dropping -= 1;
+        if blob.is_finished() {
+            self.finish(key.clone());
         }
     }
 
@@ -531,7 +549,17 @@ impl Blobs {
         }
     }
 
+    /// The file could not be read at the source: however often on this link, it counts once. Gives on how many links.
+    fn count_try(&mut self, file: &Name) -> u32 {
+        if self.tried.len() < BlobTries::CAPACITY && self.tried.insert(file.clone()) {
+            return self.tries.count(file);
+        }
+        self.tries.get(file)
+    }
+
     /// The one way in which a blob fails.
+    ///
+    /// `is_dead`: the rest of its transfer is still to come, and is to be dropped.
     fn fail(&mut self, key: Key, file: &Name, fault: BlobFault, is_dead: bool) -> Failure {
         let abort = match &fault {
             BlobFault::Idle => AbortReason::Idle,
@@ -541,20 +569,21 @@ impl Blobs {
         // Only the source can declare a blob gone: by saying so, or by failing on too many links.
         let is_gone = match &fault {
             BlobFault::Local { .. } => false,
-            fault => fault.is_permanent() || self.tries.count(file) >= self.limits.blob_tries,
+            fault => fault.is_permanent() || self.count_try(file) >= self.limits.blob_tries,
         };
         let blob = self.blobs.entry(key.clone()).or_insert_with(|| Blob {
             file: file.clone(),
-            state: State::Failed { is_dead },
+            state: State::Failed,
+            is_dropping: false,
             waiting: Vec::new(),
             owner: None,
         });
-        let new = if is_gone {
-            State::Gone { is_dead }
-        } else {
-            State::Failed { is_dead }
-        };
-        let was_gap = matches!(blob.state, State::Failed { .. }) && !blob.waiting.is_empty();
+        let new = if is_gone { State::Gone } else { State::Failed };
+        if is_dead && !blob.is_dropping {
+            blob.is_dropping = true;
+            self.dropping += 1;
+        }
+        let was_gap = matches!(blob.state, State::Failed) && !blob.waiting.is_empty();
         let was_open = matches!(blob.state, State::Open(_));
         let mut released = Released {
             items: u64::from(matches!(blob.state, State::Ended(_))),
@@ -575,7 +604,6 @@ impl Blobs {
         if is_gone {
             settled = core::mem::take(&mut blob.waiting);
             self.references -= settled.len();
-            self.tries.0.remove(file);
             self.finish(key);
         } else if blob.waiting.is_empty() {
             // Nobody needs it yet, and perhaps nobody ever will.

@@ -350,13 +350,17 @@ impl Receiver {
         let Some(id) = transfer.filter(|id| self.blobs.is_open(*id)) else {
             self.pass(length);
             if is_last && let Some(chunk) = &self.chunk {
-                self.blobs.dead_ended(&chunk.key);
+                self.blobs.dropped(&chunk.key);
             }
             return None;
         };
         if let Some(failure) = self.blobs.body(id, length as u64, is_last) {
             self.pass(length);
             self.blob_has_failed(failure);
+            return None;
+        }
+        if length == 0 && !is_last {
+            // It says nothing, and nobody would say that it was written.
             return None;
         }
         let (bytes, slot) = self.inbox.slice(0, length, &self.flow.inbound);

@@ -32,6 +32,9 @@ const COPY_FINISH_FACTOR: u32 = 4;
 /// (`protocol.md` section 10, issue #460).
 const COPY_SILENCE_FACTOR: u32 = 5;
 
+/// Silent blobs are looked for at most this often within a blob timeout.
+const IDLE_STEPS: u32 = 128;
+
 /// The only request of a link.
 const REQUEST: u32 = 1;
 
@@ -269,7 +272,10 @@ impl Receiver {
                 self.blob_has_failed(failure);
             }
         }
-        let next = self.blobs.oldest_activity().map(|oldest| oldest + timeout);
+        // Never again at once, so that many blobs that fall silent one by one are not searched for each of them.
+        let soonest = now + timeout / IDLE_STEPS;
+        let oldest = self.blobs.oldest_activity();
+        let next = oldest.map(|oldest| (oldest + timeout).max(soonest));
         self.timers.set_link_time(Timer::BlobIdle, next);
     }
 
