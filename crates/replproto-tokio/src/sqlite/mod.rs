@@ -71,6 +71,17 @@ impl SqliteOptions {
 /// One file may hold several links. They write in turns, so links that are busy do better with a file each. The file is in
 /// WAL mode, and each commit is on the disk when it returns.
 ///
+/// ```no_run
+/// # async fn follow() -> Result<(), replproto_tokio::SqliteError> {
+/// use replproto_tokio::{Sink, SqliteOptions, SqliteSink};
+///
+/// let options = SqliteOptions::new("node-a.example.com:9933", "data");
+/// let mut sink = SqliteSink::open("replica.db", options).await?;
+/// let stored = sink.load().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// All work is done on a thread of the sink's own; the futures only wait for it. Dropping a sink ends the thread, which
 /// forgets an open transaction; [`SqliteSink::close`] also waits for that.
 #[derive(Debug)]

@@ -302,7 +302,7 @@ impl Store {
         self.link.skipped += 1;
         self.link.skipped_changed = true;
         let number = self.link.skipped;
-        tracing::warn!(table = skipped.table, kind = skipped.kind.as_str(), error = %skipped.error, "record skipped");
+        tracing::debug!(table = skipped.table, kind = skipped.kind.as_str(), error = %skipped.error, "record skipped");
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO _replproto_skipped VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
