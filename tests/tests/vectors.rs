@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use tagged::{as_written, bytes_of_hex, natural, ordered, same};
 
 /// Damaged inputs tried per file. More vectors or longer ones are damaged at fewer places.
-const DAMAGED_PER_FILE: usize = 60_000;
+const DAMAGED_PER_FILE: usize = 40_000;
 
 /// One file of vectors.
 struct File {

@@ -17,13 +17,13 @@ pub struct BigInt {
 
 /// Longest absolute value, in bits, that [`BigInt`] reads and writes as decimal text: the conversion takes time
 /// quadratic in the length. Longer ones are written in hexadecimal (`-0x1f...`), in linear time.
-pub const DECIMAL_BITS_MAX: usize = 1 << 16;
+pub const DECIMAL_BITS_MAX: usize = 1 << 15;
 
 /// Largest power of ten in 64 bits, so that each division yields this many digits.
 const CHUNK: u64 = 10_u64.pow(CHUNK_DIGITS as u32);
 const CHUNK_DIGITS: usize = 19;
 /// Decimal digits in [`DECIMAL_BITS_MAX`] bits.
-const DECIMAL_DIGITS_MAX: usize = 19_729;
+const DECIMAL_DIGITS_MAX: usize = 9_865;
 /// `floor((2^128 - 1) / CHUNK) - 2^64`: division by `CHUNK` becomes multiplication by this.
 const CHUNK_RECIPROCAL: u64 = (u128::MAX / CHUNK as u128) as u64;
 

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
@@ -13,7 +14,7 @@ use crate::msgpack::{Reader, Token};
 ///
 /// Never changes: a newer frame makes a new dictionary, and values that were decoded lazily keep the one they came with
 /// (`value-codec.md` section 9). It takes at most some 24 bytes for each byte of the lists.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Dictionary {
     /// All field names, one after the other.
     text: String,
@@ -41,7 +42,7 @@ pub(crate) struct NameRange {
 pub(crate) struct Shape {
     first: u32,
     count: u32,
-    /// What one use of the structure costs: its fields and the bytes of their names.
+    /// What one use of the structure counts for.
     pub(crate) work: u32,
     /// Whether a field name needs the pair form of an object in JSON.
     pub(crate) has_tag_like_name: bool,
@@ -207,6 +208,17 @@ impl Dictionary {
     }
 }
 
+/// A summary: the names would drown whatever else is printed with them.
+impl fmt::Debug for Dictionary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dictionary")
+            .field("typed_structs", &self.structures.len())
+            .field("structures", &self.records.len())
+            .field("heap_bytes", &self.heap_bytes())
+            .finish()
+    }
+}
+
 /// Grows while the lists are read, by what they hold and never by what they claim.
 #[derive(Default)]
 struct Builder {
@@ -332,7 +344,7 @@ impl Builder {
         Shape {
             first: first as u32,
             count: names.len() as u32,
-            work: names.len() as u32 + (end - start),
+            work: super::work(names.len(), (end - start) as usize),
             has_tag_like_name: names
                 .iter()
                 .any(|range| name::is_tag_like(self.get(*range))),

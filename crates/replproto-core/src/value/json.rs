@@ -384,7 +384,7 @@ mod tests {
             (1e-7, "1e-7"),
             (5e-324, "5e-324"),
             // Equally near to ...313, which is odd.
-            (0.0305347442626953125, "0.030534744262695312"),
+            (0.030_534_744_262_695_312, "0.030534744262695312"),
             (f64::INFINITY, "Infinity"),
         ];
         for (value, expected) in cases {

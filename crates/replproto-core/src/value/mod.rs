@@ -51,11 +51,20 @@ pub use walk::{Event, Totals};
 /// How many containers (arrays, maps, objects, ...) may stand inside each other.
 pub const MAX_DEPTH: u32 = 128;
 
-/// How much a value may unfold to, in fields and bytes of their names, for each of its bytes.
+/// How much a value may unfold to for each of its bytes: bytes of field names, and [`WORK_PER_FIELD`] for each field.
 ///
-/// Names come from the dictionary, so a record of one byte can stand for many; without a bound a peer could make a few
-/// kilobytes unfold to terabytes. Real records stay below 20 or so.
+/// Names come from the dictionary, and slots can be empty, so a record of one byte can stand for many; without a bound a
+/// peer could make a few kilobytes unfold to terabytes. Real records stay below 50 or so.
 pub const WORK_PER_BYTE: usize = 256;
 
-/// What any value may unfold to before [`WORK_PER_BYTE`] counts: room for short records with many fields.
-pub const WORK_FREE: usize = 64 * 1024;
+/// What a field counts for beside the bytes of its name, see [`WORK_PER_BYTE`].
+pub const WORK_PER_FIELD: usize = 16;
+
+/// What any value may unfold to before [`WORK_PER_BYTE`] counts: room for a short record with long names.
+pub const WORK_FREE: usize = 16 * 1024;
+
+/// What one use of a structure counts for.
+fn work(fields: usize, name_bytes: usize) -> u32 {
+    let work = fields.saturating_mul(WORK_PER_FIELD) + name_bytes;
+    u32::try_from(work).unwrap_or(u32::MAX)
+}

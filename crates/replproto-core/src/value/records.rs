@@ -29,7 +29,7 @@ struct Definition {
     /// Offset of the first name in the value.
     names_at: usize,
     count: u32,
-    /// What one use costs: its fields and the bytes of their names.
+    /// What one use counts for.
     work: u32,
     /// References to it take a second byte.
     is_two_byte: bool,
@@ -96,7 +96,7 @@ impl<'a> Cursor<'a> {
         let definition = Definition {
             names_at,
             count,
-            work: count.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)),
+            work: super::work(count as usize, length),
             is_two_byte,
         };
         self.scope.0.insert(index, definition);
