@@ -1,7 +1,8 @@
 //! Links of Harper's replication protocol on tokio.
 //!
 //! Where the records go is a [`Sink`]: `SqliteSink` (feature `sqlite`, on by default) keeps them as tables that any SQLite
-//! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each in a file.
+//! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each
+//! in a file.
 #![forbid(unsafe_code)]
 
 mod blobs;

@@ -501,3 +501,17 @@ async fn after_an_error_only_a_rollback_helps() {
     commit(&mut sink, records(&[put("a", 2.0, &[])]), None).await;
     assert_eq!(rows(&file, "Dog"), [row("a", "{}")]);
 }
+
+#[tokio::test]
+async fn a_call_that_is_given_up_can_be_rolled_back() {
+    let file = TempFile::new("cancelled");
+    let mut sink = open(&file).await;
+    let events = records(&vec![put("a", 1.0, &[("n", 1.0)]); 5000]);
+    sink.begin().await.unwrap();
+    let given_up = tokio::time::timeout(Duration::ZERO, sink.apply(events)).await;
+    assert!(given_up.is_err());
+    sink.rollback().await.unwrap();
+    assert_eq!(sink.load().await.unwrap().cursor, StoredCursor::Absent);
+    commit(&mut sink, records(&[put("b", 1.0, &[])]), None).await;
+    assert_eq!(rows(&file, "Dog"), [row("b", "{}")]);
+}
