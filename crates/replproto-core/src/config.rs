@@ -191,7 +191,7 @@ pub struct Timeouts {
     /// The same while a base copy is under way, and the limit for its last step.
     pub copy_timeout: Duration,
     /// From the open socket to the answered subscription, not counting paused time. A peer may ask for more, up to four
-    /// times this or ten minutes, whichever is more.
+    /// times this. Before the socket is open it bounds the wait for that.
     pub setup: Duration,
     /// Silence of a blob's transfer, not counting paused time.
     pub blob: Duration,

@@ -646,6 +646,11 @@ impl Blobs {
         self.transfers.is_empty() && self.references == 0
     }
 
+    /// Whether a blob has come whole and is not saved yet.
+    pub(super) fn is_saving(&self) -> bool {
+        self.transfers.len() > self.open
+    }
+
     /// Transfers that the store has not finished with.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = u64> + '_ {
         self.transfers.keys().copied()

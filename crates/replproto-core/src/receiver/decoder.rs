@@ -291,8 +291,14 @@ impl Decoder {
         inbox.join(tried as usize, gauge);
         let front = inbox.front();
         let mut reader = Reader::new(front);
-        let (mut elements, code) =
-            message::read_code(&mut reader).map_err(|error| self.malformed(error))?;
+        let (mut elements, code) = message::read_code(&mut reader).map_err(|error| {
+            // Whatever it is that is so long, it is no code; how much of it is joined must not tell.
+            let is_long = front.len() >= message::CODE_LENGTH;
+            self.malformed(match error {
+                WireError::Truncated(_) if is_long => WireError::NotACommand,
+                error => error,
+            })
+        })?;
         match code {
             code::BLOB_CHUNK => {
                 match message::read_chunk_header(&mut reader, &mut elements) {
@@ -331,7 +337,10 @@ impl Decoder {
                     return Err(self.beyond(Oversize::Command, limit).into());
                 }
                 if !inbox.is_complete() {
-                    self.state = State::Command { try_at: u64::MAX };
+                    // Again when it is here, or when it cannot be short enough any more.
+                    self.state = State::Command {
+                        try_at: limit.saturating_add(1),
+                    };
                     return Err(NoItem::Starved);
                 }
                 inbox.join(ready as usize, gauge);

@@ -114,10 +114,12 @@ impl Receiver {
             Start::Resume(cursor) => cursor.clone(),
         };
         let limits = config.limits;
+        let mut timers = Timers::new(now);
+        timers.set(Timer::Setup, config.timeouts.setup);
         Ok(Self {
             epoch,
             session: Session::new(start),
-            timers: Timers::new(now),
+            timers,
             flow: Flow::new(&config.flow),
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
@@ -288,7 +290,7 @@ impl Receiver {
             && self.pending.is_empty()
             && self.control.is_empty()
             && self.ledger.is_quiet()
-            && self.blobs.unfinished().next().is_none()
+            && !self.blobs.is_saving()
             && self.confirm.is_none()
     }
 

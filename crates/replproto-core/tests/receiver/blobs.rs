@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use replproto_core::error::{Oversize, Watchdog};
 use replproto_core::event::BlobFault;
-use replproto_core::{AbortReason, BlobTries, Command, Epoch, Input, LinkError, Receiver, Sequence, Start};
+use replproto_core::{
+    AbortReason, BlobTries, Command, Epoch, Input, LinkError, Receiver, Sequence, Start,
+};
 
 use crate::driver::{Auto, Driver, config};
 use crate::wire::{self, Batch, Chunk, file};
@@ -44,7 +46,11 @@ fn the_source_decides_what_is_gone() {
             assert_eq!(failure.fault.is_permanent(), is_gone);
             assert_eq!(driver.aborts(), u64::from(begun));
             let expected = if is_gone { 5.0 } else { 1.0 };
-            assert_eq!(driver.persisted().sequence.0, expected, "{code:?} {status:?}");
+            assert_eq!(
+                driver.persisted().sequence.0,
+                expected,
+                "{code:?} {status:?}"
+            );
         }
     }
 }
@@ -123,10 +129,18 @@ fn a_local_failure_never_makes_a_blob_gone() {
         driver.fail(blob);
     }
     assert_eq!((driver.held().count(), driver.gone().count()), (20, 0));
-    assert_eq!(driver.opens(), 20, "each transfer after a failure is a new one");
+    assert_eq!(
+        driver.opens(),
+        20,
+        "each transfer after a failure is a new one"
+    );
     driver.auto.save = true;
     driver.feed(Chunk::of(1).last(b"x"));
-    assert_eq!(driver.persisted().sequence.0, 5.0, "the same link may make it good");
+    assert_eq!(
+        driver.persisted().sequence.0,
+        5.0,
+        "the same link may make it good"
+    );
 }
 
 #[test]
@@ -144,7 +158,10 @@ fn late_chunks_of_a_dead_transfer_are_dropped_up_to_its_last() {
         }
         driver.feed(Chunk::of(1).last(b"end"));
         assert_eq!(driver.opens(), 1);
-        assert_eq!(driver.receiver.stats().chunks_dropped, u64::from(4 - dead_at));
+        assert_eq!(
+            driver.receiver.stats().chunks_dropped,
+            u64::from(4 - dead_at)
+        );
         driver.auto.save = true;
         driver.feed(Chunk::of(1).last(b"again"));
         assert_eq!(driver.opens(), 2);
@@ -264,7 +281,10 @@ fn a_transfer_that_stops_is_aborted_after_the_blob_timeout() {
         pass_alive(&mut driver, 40);
         assert_eq!(driver.held().count(), 1);
         assert_eq!(driver.aborts(), u64::from(has_begun));
-        assert!(matches!(driver.held().next().unwrap().fault, BlobFault::Idle));
+        assert!(matches!(
+            driver.held().next().unwrap().fault,
+            BlobFault::Idle
+        ));
         pass_alive(&mut driver, 1000);
         assert_eq!(driver.held().count(), 1);
         assert!(matches!(

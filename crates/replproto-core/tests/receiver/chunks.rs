@@ -49,7 +49,11 @@ fn a_blob_is_never_passed_before_it_is_saved() {
         ..Auto::ALL
     };
     driver.feed(Batch::new().put("a").end_at(5.0));
-    driver.feed(Batch::new().put_blobs("b", &[file("1"), file("2")]).end_at(6.0));
+    driver.feed(
+        Batch::new()
+            .put_blobs("b", &[file("1"), file("2")])
+            .end_at(6.0),
+    );
     driver.feed(Batch::new().put("c").end_at(7.0));
     driver.feed(Chunk::of(1).last(b"x"));
     driver.feed(Chunk::of(2).last(b"y"));
@@ -140,7 +144,11 @@ fn every_seventh_failing_save_costs_only_itself() {
         ..Auto::ALL
     };
     for blob in 1..=400 {
-        driver.feed(Batch::new().put_blobs(blob, &[file(blob)]).end_at(f64::from(blob) + 1.0));
+        driver.feed(
+            Batch::new()
+                .put_blobs(blob, &[file(blob)])
+                .end_at(f64::from(blob) + 1.0),
+        );
         driver.feed(Chunk::of(blob).body(&[1; 100]));
         driver.feed(Chunk::of(blob).last(&[2; 100]));
         let id = driver.blob(&blob.to_string());
@@ -158,7 +166,10 @@ fn every_seventh_failing_save_costs_only_itself() {
     assert_eq!(held.len(), 57);
     assert_eq!(driver.saves(), 343);
     assert_eq!(driver.records().count(), 400);
-    assert_eq!(driver.receiver.stats().commits, 400 + driver.receiver.stats().checkpoints);
+    assert_eq!(
+        driver.receiver.stats().commits,
+        400 + driver.receiver.stats().checkpoints
+    );
     assert!(driver.close.is_none());
     // Before blob 7, which comes with sequence 8.
     assert_eq!(driver.persisted().sequence.0, 7.0);
@@ -179,10 +190,18 @@ fn every_seventh_failing_save_costs_only_itself() {
     second.pass(Duration::from_millis(3));
     for blob in 7..=400 {
         second.feed(Chunk::of(blob).last(&[3; 200]));
-        second.feed(Batch::new().put_blobs(blob, &[file(blob)]).end_at(f64::from(blob) + 1.0));
+        second.feed(
+            Batch::new()
+                .put_blobs(blob, &[file(blob)])
+                .end_at(f64::from(blob) + 1.0),
+        );
     }
     second.pass(Duration::from_millis(3));
     assert_eq!(second.held().count(), 0);
-    assert_eq!(second.confirmed.first(), Some(&7.0), "confirmed once at set-up");
+    assert_eq!(
+        second.confirmed.first(),
+        Some(&7.0),
+        "confirmed once at set-up"
+    );
     assert_eq!(second.confirmed.last(), Some(&401.0));
 }

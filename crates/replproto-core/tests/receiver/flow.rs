@@ -103,7 +103,10 @@ fn a_message_above_the_budget_is_admitted_alone() {
     config.flow.inbound.low.bytes = 5000;
     for parts in [&[1_000_000][..], &[1000], &[77, 4096, 1]] {
         let mut driver = Driver::following(config.clone());
-        let message = Batch::new().put_sized("large", 300_000).put("small").end_at(9.0);
+        let message = Batch::new()
+            .put_sized("large", 300_000)
+            .put("small")
+            .end_at(9.0);
         driver.feed_parts(message, parts);
         assert_eq!(driver.records().count(), 2);
         assert_eq!(driver.receiver.retained_bytes(), 0);
@@ -275,7 +278,10 @@ fn pings_go_out_while_reading_is_paused() {
     let before = driver.pings();
     driver.pass(Duration::from_secs(600));
     assert_eq!(driver.pings() - before, 20);
-    assert!(driver.close.is_none(), "a paused link does not call its peer silent");
+    assert!(
+        driver.close.is_none(),
+        "a paused link does not call its peer silent"
+    );
 }
 
 #[test]

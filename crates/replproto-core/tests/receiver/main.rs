@@ -10,6 +10,8 @@ mod flow;
 mod ledger;
 mod malformed;
 mod properties;
+mod round_trips;
 mod session;
+mod splits;
 mod wire;
 mod work;

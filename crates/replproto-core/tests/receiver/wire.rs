@@ -9,6 +9,9 @@ use replproto_core::{Sequence, TableDefinition, WallTime};
 /// The version of every record that does not say another.
 pub(crate) const TIME: f64 = 1_747_252_561_000.0;
 
+/// The first byte of a batch.
+pub(crate) const BATCH: u8 = replproto_core::wire::BATCH_FIRST_BYTE;
+
 /// The only table that is known after [`handshake`].
 pub(crate) const TABLE: u32 = 5;
 
