@@ -55,7 +55,7 @@ pub const MAX_DEPTH: u32 = 128;
 ///
 /// Names come from the dictionary, and slots can be empty, so a record of one byte can stand for many; without a bound a
 /// peer could make a few kilobytes unfold to terabytes. Real records stay below 50 or so.
-pub const WORK_PER_BYTE: usize = 256;
+pub const WORK_PER_BYTE: usize = 128;
 
 /// What a field counts for beside the bytes of its name, see [`WORK_PER_BYTE`].
 pub const WORK_PER_FIELD: usize = 16;

@@ -104,7 +104,7 @@ fn slots_without_bytes_do_not_multiply() {
         Err(ValueErrorKind::TooMuchWork)
     );
     // Bytes pay for fields.
-    let many_bytes = vec![0x20; 0x800];
+    let many_bytes = vec![0x20; 0x1000];
     let value = RawValue::new(&many_bytes, &dictionary);
     assert_eq!(value.read_all().unwrap().fields, 0x4000);
 }
