@@ -6,11 +6,19 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod connect;
 mod decode;
+mod describe;
+mod driver;
+mod link;
 mod memory;
+mod no_blobs;
 mod patch;
+mod progress;
+mod record;
 #[cfg(test)]
 mod replay_tests;
+mod run;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,7 +29,15 @@ pub use blobs::{
     BlobFileError, BlobInfo, BlobStep, BlobStore, BlobWriter, FileBlobStore, FileBlobWriter,
     InjectedBlobFailure, MemoryBlobStore, MemoryBlobWriter, SavedBlob, SavedBlobs,
 };
+pub use connect::{Authorization, ConnectError, Endpoint, EndpointError, InvalidAuthorization};
+pub use driver::TransportError;
+pub use link::{Delivery, Link, LinkConfig, LinkEnd, Opening};
 pub use memory::{MemoryRow, MemorySink, MemorySinkError, MemoryView, SinkStep};
+pub use no_blobs::{BlobRefused, DiscardBlobs, DiscardedBlob, NoBlobs, RefusedBlob};
+pub use progress::{Interruption, LinkSnapshot, Phase, Snapshot};
+pub use record::Recorder;
+pub use replproto_core as core;
+pub use run::{Ended, Grouping, RunEnd, RunError, RunOptions, Stop, run};
 pub use sink::{Applied, Sink, Stored};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{

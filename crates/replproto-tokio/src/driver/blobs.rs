@@ -1,0 +1,178 @@
+//! The blobs of one link on their way to the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use replproto_core::{BlobId, Input};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::exchange::Exchange;
+use crate::blobs::{BlobInfo, BlobStore, BlobWriter};
+use crate::describe::describe;
+
+/// One task for each open transfer, so that a slow blob holds up neither the link nor the others. The chunks that wait
+/// are bounded by the core: it hands out no more until they are written.
+#[derive(Debug)]
+pub(crate) struct BlobTasks<B> {
+    store: Arc<B>,
+    exchange: Arc<Exchange>,
+    transfers: BTreeMap<BlobId, Transfer>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    chunks: mpsc::UnboundedSender<Chunk>,
+    abort: oneshot::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    is_last: bool,
+}
+
+impl<B: BlobStore> BlobTasks<B> {
+    pub(crate) fn new(store: Arc<B>, exchange: Arc<Exchange>) -> Self {
+        Self {
+            store,
+            exchange,
+            transfers: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, blob: BlobId, info: BlobInfo) {
+        while self.tasks.try_join_next().is_some() {}
+        let (chunks, chunk_receiver) = mpsc::unbounded_channel();
+        let (abort, aborted) = oneshot::channel();
+        self.transfers.insert(blob, Transfer { chunks, abort });
+        let store = self.store.clone();
+        let mut report = Report {
+            blob,
+            exchange: self.exchange.clone(),
+            is_made: false,
+        };
+        self.tasks.spawn(async move {
+            match transfer(&*store, info, chunk_receiver, aborted, &report).await {
+                Ok(Outcome::Saved) => report.make(Input::BlobSaved(blob)),
+                Ok(Outcome::Aborted) => report.needs_none(),
+                Err(error) => {
+                    let why = describe(&error);
+                    report.make(Input::BlobFailed { blob, why });
+                }
+            }
+        });
+    }
+
+    /// Passes a chunk on. That of a transfer which has failed is dropped: the core learns of the failure.
+    pub(crate) fn write(&self, blob: BlobId, bytes: Bytes, is_last: bool) {
+        if let Some(transfer) = self.transfers.get(&blob) {
+            let _ = transfer.chunks.send(Chunk { bytes, is_last });
+        }
+    }
+
+    pub(crate) fn abort(&mut self, blob: BlobId) {
+        if let Some(transfer) = self.transfers.remove(&blob) {
+            let _ = transfer.abort.send(());
+        }
+    }
+
+    /// The transfer is over.
+    pub(crate) fn forget(&mut self, blob: BlobId) {
+        self.transfers.remove(&blob);
+    }
+
+    /// Aborts what is left, and waits until no writer is open: a later link may write the same blob.
+    pub(crate) async fn finish(mut self) {
+        for (_, transfer) in std::mem::take(&mut self.transfers) {
+            let _ = transfer.abort.send(());
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+enum Outcome {
+    Saved,
+    Aborted,
+}
+
+/// Tells the core how a transfer ended, also if the store panicked.
+struct Report {
+    blob: BlobId,
+    exchange: Arc<Exchange>,
+    is_made: bool,
+}
+
+impl Report {
+    /// The core has ended the transfer itself.
+    const fn needs_none(&mut self) {
+        self.is_made = true;
+    }
+
+    fn make(&mut self, input: Input) {
+        self.is_made = true;
+        self.exchange.answer(input);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.is_made {
+            self.exchange.answer(Input::BlobFailed {
+                blob: self.blob,
+                why: "the blob store panicked".into(),
+            });
+        }
+    }
+}
+
+async fn transfer<B: BlobStore>(
+    store: &B,
+    info: BlobInfo,
+    mut chunks: mpsc::UnboundedReceiver<Chunk>,
+    mut aborted: oneshot::Receiver<()>,
+    report: &Report,
+) -> Result<Outcome, B::Error> {
+    let mut writer = tokio::select! {
+        biased;
+        _ = &mut aborted => return Ok(Outcome::Aborted),
+        writer = store.open(info) => writer?,
+    };
+    loop {
+        let step = async {
+            let Some(Chunk { bytes, is_last }) = chunks.recv().await else {
+                return Ok(None);
+            };
+            let length = bytes.len() as u64;
+            writer.write(bytes).await?;
+            Ok(Some((length, is_last)))
+        };
+        let step = tokio::select! {
+            biased;
+            _ = &mut aborted => Ok(None),
+            step = step => step,
+        };
+        match step {
+            Ok(Some((bytes, is_last))) => {
+                let blob = report.blob;
+                report.exchange.answer(Input::BlobWritten { blob, bytes });
+                if is_last {
+                    // Not given up halfway: then nobody would know whether it is there.
+                    writer.save().await?;
+                    return Ok(Outcome::Saved);
+                }
+            }
+            Ok(None) => {
+                writer.abort().await;
+                return Ok(Outcome::Aborted);
+            }
+            Err(error) => {
+                writer.abort().await;
+                return Err(error);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What lies between a link's driver and its application.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use replproto_core::{Event, Input};
+
+use super::clock::Clock;
+
+/// Events on their way to the application, and its answers on their way back. Both go in batches under one short lock,
+/// with one waking for a whole batch. What bounds it are the core's gauges: an event stays counted until it is released.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) clock: Clock,
+    state: Mutex<State>,
+    driver: AtomicWaker,
+    consumer: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    answers: Answers,
+    /// Deliveries that were handed out and not released, or released out of order: from the one with the number `oldest`
+    /// on, whether each is released.
+    deliveries: VecDeque<bool>,
+    oldest: u64,
+    /// Nothing more is handed out.
+    is_over: bool,
+}
+
+/// What the application and the blob store answered.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Events to be released, oldest first.
+    pub(crate) consumed: u64,
+    pub(crate) inputs: Vec<Input>,
+}
+
+impl Answers {
+    fn is_empty(&self) -> bool {
+        self.consumed == 0 && self.inputs.is_empty()
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+            driver: AtomicWaker::new(),
+            consumer: AtomicWaker::new(),
+        }
+    }
+
+    // The driver's side.
+
+    /// Hands events to the application. Leaves the vector empty.
+    pub(crate) fn push(&self, events: &mut Vec<Event>) {
+        if !events.is_empty() {
+            self.state().events.extend(events.drain(..));
+            self.consumer.wake();
+        }
+    }
+
+    /// Nothing more is handed out; what the application has not seen is dropped.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        state.events = VecDeque::new();
+        drop(state);
+        self.consumer.wake();
+    }
+
+    pub(crate) fn poll_answers(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.driver.register(context.waker());
+        if self.state().answers.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    pub(crate) fn take_answers(&self) -> Answers {
+        std::mem::take(&mut self.state().answers)
+    }
+
+    // The application's side.
+
+    /// Tells the driver something.
+    pub(crate) fn answer(&self, input: Input) {
+        self.answer_all([input]);
+    }
+
+    pub(crate) fn answer_all(&self, inputs: impl IntoIterator<Item = Input>) {
+        let mut state = self.state();
+        state.answers.inputs.extend(inputs);
+        drop(state);
+        self.driver.wake();
+    }
+
+    /// Releases the oldest events.
+    pub(crate) fn consume(&self, events: u64) {
+        if events > 0 {
+            self.state().answers.consumed += events;
+            self.driver.wake();
+        }
+    }
+
+    /// The next event, with the number of its delivery; `None` once the link is over.
+    pub(crate) fn poll_delivery(&self, context: &mut Context<'_>) -> Poll<Option<(Event, u64)>> {
+        self.consumer.register(context.waker());
+        let mut state = self.state();
+        if state.is_over {
+            return Poll::Ready(None);
+        }
+        let Some(event) = state.events.pop_front() else {
+            return Poll::Pending;
+        };
+        let number = state.oldest + state.deliveries.len() as u64;
+        state.deliveries.push_back(false);
+        Poll::Ready(Some((event, number)))
+    }
+
+    /// Releases a delivery: the places of the oldest ones without a gap are given back.
+    pub(crate) fn release(&self, number: u64) {
+        let mut state = self.state();
+        let Some(index) = number.checked_sub(state.oldest) else {
+            return;
+        };
+        if let Some(is_released) = state.deliveries.get_mut(index as usize) {
+            *is_released = true;
+        }
+        let mut consumed = 0;
+        while state.deliveries.front() == Some(&true) {
+            state.deliveries.pop_front();
+            consumed += 1;
+        }
+        state.oldest += consumed;
+        state.answers.consumed += consumed;
+        drop(state);
+        if consumed > 0 {
+            self.driver.wake();
+        }
+    }
+
+    /// Lets the application look at the events that wait, and take some. It is asked again when there are more.
+    /// `None` once the link is over.
+    pub(crate) fn poll_take<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut take: impl FnMut(&mut VecDeque<Event>) -> Option<T>,
+    ) -> Poll<Option<T>> {
+        self.consumer.register(context.waker());
+        let mut state = self.state();
+        if state.is_over {
+            return Poll::Ready(None);
+        }
+        match take(&mut state.events) {
+            Some(taken) => Poll::Ready(Some(taken)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is locked, short of memory running out.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{end, schema};
+    use std::task::Waker;
+
+    fn exchange(events: usize) -> Exchange {
+        let exchange = Exchange::new(Clock::start());
+        let mut events: Vec<Event> = (0..events).map(|i| end(Some(i as f64))).collect();
+        exchange.push(&mut events);
+        exchange
+    }
+
+    fn deliver(exchange: &Exchange) -> Poll<Option<u64>> {
+        exchange
+            .poll_delivery(&mut Context::from_waker(Waker::noop()))
+            .map(|delivery| delivery.map(|(_, number)| number))
+    }
+
+    fn consumed(exchange: &Exchange) -> u64 {
+        exchange.take_answers().consumed
+    }
+
+    #[tokio::test]
+    async fn places_are_given_back_in_order() {
+        let exchange = exchange(4);
+        for number in 0..4 {
+            assert_eq!(deliver(&exchange), Poll::Ready(Some(number)));
+        }
+        assert_eq!(deliver(&exchange), Poll::Pending);
+        exchange.release(1);
+        exchange.release(3);
+        assert_eq!(consumed(&exchange), 0);
+        exchange.release(0);
+        assert_eq!(consumed(&exchange), 2);
+        exchange.release(2);
+        assert_eq!(consumed(&exchange), 2);
+        exchange.push(&mut vec![schema("a")]);
+        assert_eq!(deliver(&exchange), Poll::Ready(Some(4)));
+        exchange.release(4);
+        exchange.release(4);
+        assert_eq!(consumed(&exchange), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_delivered_after_the_end() {
+        let exchange = exchange(2);
+        assert_eq!(deliver(&exchange), Poll::Ready(Some(0)));
+        exchange.end();
+        assert_eq!(deliver(&exchange), Poll::Ready(None));
+    }
+}

@@ -1,0 +1,376 @@
+//! The task that owns a link: its socket, its core and its timers.
+
+mod blobs;
+mod clock;
+mod exchange;
+mod idle;
+mod socket;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use replproto_core::{Close, CloseFrame, Command, Event, Input, Instant, Receiver};
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::blobs::{BlobInfo, BlobStore};
+use crate::link::LinkEnd;
+use crate::progress::{LinkSnapshot, Phase, Progress};
+use crate::record::Recorder;
+
+pub(crate) use self::blobs::BlobTasks;
+pub(crate) use self::clock::Clock;
+pub(crate) use self::exchange::Exchange;
+pub(crate) use self::idle::IdleClock;
+pub use self::socket::TransportError;
+pub(crate) use self::socket::{Received, Socket, Transport};
+
+/// After so many commands the other tasks of the thread get their turn.
+const COMMANDS_PER_TURN: usize = 512;
+
+/// Between two updates of what can be seen from outside.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a driver starts with.
+pub(crate) struct Parts<B> {
+    pub(crate) socket: Socket,
+    pub(crate) receiver: Receiver,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) store: Arc<B>,
+    pub(crate) database: replproto_core::Name,
+    pub(crate) epoch: replproto_core::Epoch,
+    pub(crate) until_idle: Option<Duration>,
+    pub(crate) progress: Progress,
+    pub(crate) recorder: Option<Recorder>,
+}
+
+/// Drives one link to its end.
+///
+/// It takes no decision of the protocol: it reads the socket when the core lets it, hands every command to the one that
+/// carries it out, and tells the core what happened.
+pub(crate) struct Driver<B> {
+    parts: Parts<B>,
+    blobs: BlobTasks<B>,
+    clock: Clock,
+    timer: Pin<Box<Sleep>>,
+    idle: Option<IdleClock>,
+    /// Events of this turn.
+    events: Vec<Event>,
+    /// When the progress was told last, and whether something has happened since.
+    told: Option<Instant>,
+    is_news: bool,
+    phase: Phase,
+    set_up_at: Option<Instant>,
+    is_ended_idle: bool,
+    lost: Option<TransportError>,
+}
+
+/// Why the driver woke up.
+enum Wake {
+    Received(Received),
+    Answers,
+    Timer,
+}
+
+/// How a turn ended.
+enum Turn {
+    /// There is nothing to do.
+    Drained,
+    /// There may be more to do.
+    Cut,
+    /// The link is over.
+    Closed(Close),
+}
+
+impl<B: BlobStore> Driver<B> {
+    pub(crate) fn new(parts: Parts<B>) -> Self {
+        let clock = parts.exchange.clock;
+        Self {
+            blobs: BlobTasks::new(parts.store.clone(), parts.exchange.clone()),
+            clock,
+            timer: Box::pin(sleep_until(clock.moment(Instant::ZERO))),
+            idle: parts
+                .until_idle
+                .map(|limit| IdleClock::new(limit, clock.now())),
+            events: Vec::new(),
+            told: None,
+            is_news: true,
+            phase: Phase::SettingUp,
+            set_up_at: None,
+            is_ended_idle: false,
+            lost: None,
+            parts,
+        }
+    }
+
+    /// Gives the end of the link once no writer of a blob is open any more.
+    pub(crate) async fn drive(mut self) -> LinkEnd {
+        self.feed(Input::Connected);
+        let close = loop {
+            self.take_answers();
+            match self.turn() {
+                Turn::Closed(close) => break close,
+                Turn::Cut => yield_now().await,
+                Turn::Drained => {
+                    let wake = poll_fn(|context| self.poll_wake(context)).await;
+                    self.on_wake(wake);
+                }
+            }
+            self.look_around();
+        };
+        self.finish(close).await
+    }
+
+    fn feed(&mut self, input: Input) {
+        let now = self.clock.now();
+        self.is_news = true;
+        if let Some(recorder) = &self.parts.recorder {
+            recorder.input(now, &input);
+        }
+        if let Err(misuse) = self.parts.receiver.handle(now, input) {
+            // An id that was made up, or a mistake of ours. Either way nothing has changed.
+            tracing::error!(%misuse, "the link refused what it was told");
+        }
+    }
+
+    fn take_answers(&mut self) {
+        let answers = self.parts.exchange.take_answers();
+        if answers.consumed > 0 {
+            self.feed(Input::Consumed {
+                events: answers.consumed,
+            });
+        }
+        for input in answers.inputs {
+            if let Input::BlobSaved(blob) | Input::BlobFailed { blob, .. } = &input {
+                self.blobs.forget(*blob);
+            }
+            self.feed(input);
+        }
+    }
+
+    /// Carries out commands, but not too many.
+    fn turn(&mut self) -> Turn {
+        let mut turn = Turn::Cut;
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.parts.receiver.poll_command() else {
+                turn = Turn::Drained;
+                break;
+            };
+            if let Command::Close(close) = command {
+                self.events.clear();
+                return Turn::Closed(close);
+            }
+            self.carry_out(command);
+        }
+        self.parts.exchange.push(&mut self.events);
+        turn
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Transmit(bytes) => self.parts.socket.send(Message::Binary(bytes)),
+            Command::Ping => self.parts.socket.send(Message::Ping(Default::default())),
+            Command::Event(event) => self.events.push(event),
+            Command::OpenBlob { blob, file, size } => {
+                // No blob comes before the peer has said its name.
+                if let Some(peer) = self.parts.receiver.peer() {
+                    let info = BlobInfo {
+                        peer: peer.clone(),
+                        database: self.parts.database.clone(),
+                        file,
+                        size,
+                    };
+                    self.blobs.open(blob, info);
+                }
+            }
+            Command::BlobChunk { blob, bytes, last } => self.blobs.write(blob, bytes, last),
+            Command::AbortBlob { blob, why } => {
+                tracing::debug!(%blob, ?why, "a blob is aborted");
+                self.blobs.abort(blob);
+            }
+            Command::Pause(reason) => tracing::debug!(%reason, "reading pauses"),
+            Command::Resume(reason) => tracing::debug!(%reason, "reading may go on"),
+            command => tracing::error!(?command, "this command is not known here"),
+        }
+    }
+
+    /// Waits for something to happen. The socket comes before the timer, so that a message which arrives together with a
+    /// late wake-up proves the peer alive.
+    fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
+        if let Poll::Ready(Err(error)) = self.parts.socket.poll_send(context) {
+            return Poll::Ready(Wake::Received(Received::Lost(error)));
+        }
+        if !self.parts.receiver.is_paused()
+            && let Poll::Ready(received) = self.parts.socket.poll_receive(context)
+        {
+            return Poll::Ready(Wake::Received(received));
+        }
+        if self.parts.exchange.poll_answers(context).is_ready() {
+            return Poll::Ready(Wake::Answers);
+        }
+        let Some(deadline) = self.deadline() else {
+            return Poll::Ready(Wake::Timer);
+        };
+        // A timer of tokio may be a millisecond late, which is too long for work that is due now.
+        if deadline <= self.clock.now() {
+            return Poll::Ready(Wake::Timer);
+        }
+        let moment = self.clock.moment(deadline);
+        if self.timer.deadline() != moment {
+            self.timer.as_mut().reset(moment);
+        }
+        self.timer.as_mut().poll(context).map(|()| Wake::Timer)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let mut deadline = self.parts.receiver.poll_timeout()?;
+        if let Some(idle) = &self.idle {
+            deadline = deadline.min(idle.next());
+        }
+        if let Some(told) = self.told
+            && self.is_news
+        {
+            deadline = deadline.min(told.after(PROGRESS_INTERVAL));
+        }
+        Some(deadline)
+    }
+
+    fn on_wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Received(received) => self.on_received(received),
+            // Taken at the start of the next turn.
+            Wake::Answers => {}
+            Wake::Timer => {
+                let now = self.clock.now();
+                if self
+                    .parts
+                    .receiver
+                    .poll_timeout()
+                    .is_none_or(|at| at <= now)
+                {
+                    self.feed(Input::Tick);
+                }
+            }
+        }
+    }
+
+    fn on_received(&mut self, received: Received) {
+        if let Some(idle) = &mut self.idle
+            && !matches!(received, Received::Pong)
+        {
+            idle.heard(self.clock.now());
+        }
+        let input = match received {
+            Received::Message(bytes) => Input::Message { bytes, last: true },
+            Received::Text => Input::TextMessage,
+            Received::Pong => Input::Pong,
+            Received::Heard(bytes) => Input::Heard { bytes },
+            Received::TooLarge(bytes) => Input::TooLarge { bytes },
+            Received::Closed { code, reason } => Input::PeerClosed { code, reason },
+            Received::Lost(error) => {
+                self.lost = Some(error);
+                Input::TransportLost
+            }
+        };
+        self.feed(input);
+    }
+
+    /// What is not of the protocol: the end when idle, and those who look on.
+    fn look_around(&mut self) {
+        let now = self.clock.now();
+        let receiver = &self.parts.receiver;
+        if self.set_up_at.is_none() && receiver.is_set_up() {
+            self.set_up_at = Some(now);
+        }
+        if let Some(idle) = &mut self.idle
+            && now >= idle.next()
+            && idle.is_over(now)
+            && receiver.is_idle()
+        {
+            self.idle = None;
+            self.is_ended_idle = true;
+            self.feed(Input::Shutdown);
+        }
+        let phase = self.current_phase();
+        let is_due = self
+            .told
+            .is_none_or(|told| now >= told.after(PROGRESS_INTERVAL));
+        if (is_due && self.is_news) || phase != self.phase {
+            self.phase = phase;
+            self.tell_progress(now);
+        }
+    }
+
+    fn current_phase(&self) -> Phase {
+        let receiver = &self.parts.receiver;
+        if !receiver.is_set_up() {
+            Phase::SettingUp
+        } else if receiver.is_copying() {
+            Phase::Copying
+        } else {
+            Phase::Following
+        }
+    }
+
+    fn tell_progress(&mut self, now: Instant) {
+        self.told = Some(now);
+        self.is_news = false;
+        let receiver = &self.parts.receiver;
+        let link = LinkSnapshot {
+            epoch: self.parts.epoch,
+            peer: receiver.peer().cloned(),
+            is_idle: receiver.is_idle(),
+            pauses: receiver.pause_reasons(),
+            retained_bytes: receiver.retained_bytes(),
+            events_out: receiver.events_out(),
+            commits_out: receiver.commits_out(),
+            blob_bytes_out: receiver.blob_bytes_out(),
+            stats: *receiver.stats(),
+        };
+        let phase = self.phase;
+        self.parts.progress.update(|snapshot| {
+            snapshot.phase = phase;
+            snapshot.link = link;
+        });
+    }
+
+    async fn finish(mut self, close: Close) -> LinkEnd {
+        let now = self.clock.now();
+        self.tell_progress(now);
+        tracing::info!(reason = %close.reason, "the link is over");
+        self.parts.exchange.end();
+        let frame = close.frame.clone().or_else(|| self.own_frame());
+        let is_gone = frame.is_none() && self.lost.is_some();
+        if is_gone {
+            drop(self.parts.socket);
+        } else {
+            self.parts.socket.close(frame).await;
+        }
+        self.blobs.finish().await;
+        if let Some(recorder) = &self.parts.recorder {
+            recorder.end();
+        }
+        LinkEnd {
+            stats: *self.parts.receiver.stats(),
+            peer: self.parts.receiver.peer().cloned(),
+            epoch: self.parts.epoch,
+            blob_tries: self.parts.receiver.blob_tries().clone(),
+            set_up_for: self.set_up_at.map(|at| now.since(at)),
+            is_idle: self.is_ended_idle,
+            transport: self.lost,
+            close,
+        }
+    }
+
+    /// The core knows nothing of the rules of WebSocket itself.
+    fn own_frame(&self) -> Option<CloseFrame> {
+        matches!(self.lost, Some(TransportError::Protocol(_))).then(|| CloseFrame {
+            code: Some(1002),
+            reason: "WebSocket protocol error".into(),
+        })
+    }
+}

@@ -1,0 +1,402 @@
+//! One link: from a dial to its end.
+
+use std::fmt;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::Stream;
+use replproto_core::config::{Config, Level, Marks};
+use replproto_core::{
+    BlobTries, Close, CommitId, Epoch, Event, Input, Name, Receiver, Start, Stats,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::blobs::BlobStore;
+use crate::connect::{Authorization, ConnectError, Endpoint, dial, upgrade, within};
+use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Transport, TransportError};
+use crate::progress::{Phase, Progress, Snapshot};
+use crate::record::Recorder;
+
+/// Where the peer is, and what the link does.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LinkConfig {
+    /// Where the peer is.
+    pub endpoint: Endpoint,
+    /// What proves who we are.
+    pub authorization: Option<Authorization>,
+    /// What the core is told.
+    pub core: Config,
+    /// How long a dial may take, from the host's name to the open WebSocket. 30 s.
+    pub connect_timeout: Duration,
+    /// Where to record what links are told.
+    pub recorder: Option<Recorder>,
+}
+
+impl LinkConfig {
+    /// A link of the node `node_name` to a peer, for one of its databases, with every default. The marks of the consumer's
+    /// queue are those of this adapter: 4,096 and 2,048 events.
+    pub fn new(
+        endpoint: Endpoint,
+        node_name: impl Into<String>,
+        database: impl Into<String>,
+    ) -> Self {
+        let mut core = Config::new(node_name, database);
+        let Marks { high, low } = core.flow.consumer;
+        core.flow.consumer = Marks::new(
+            Level {
+                items: 4096,
+                ..high
+            },
+            Level { items: 2048, ..low },
+        );
+        Self {
+            endpoint,
+            authorization: None,
+            core,
+            connect_timeout: Duration::from_secs(30),
+            recorder: None,
+        }
+    }
+}
+
+/// Where a link starts, and what it has to know of the links before it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Opening {
+    /// Where to start.
+    pub start: Start,
+    /// Higher than that of any earlier link to the same peer and database.
+    pub epoch: Epoch,
+    /// How often blobs have failed at the source.
+    pub blob_tries: BlobTries,
+}
+
+impl From<Start> for Opening {
+    /// The first link.
+    fn from(start: Start) -> Self {
+        Self {
+            start,
+            epoch: Epoch(1),
+            blob_tries: BlobTries::default(),
+        }
+    }
+}
+
+impl Opening {
+    /// The link after one that has ended. The cursor in `start` must have been read after that end.
+    pub fn after(end: &LinkEnd, start: Start) -> Self {
+        Self {
+            start,
+            epoch: Epoch(end.epoch.0 + 1),
+            blob_tries: end.blob_tries.clone(),
+        }
+    }
+}
+
+/// A link: a [`Stream`] of [`Delivery`]s, driven by a task of its own.
+///
+/// A delivery holds a place in a bounded queue until it is dropped; when the queue is full, the socket is not read. What
+/// has become durable is told with [`Delivery::commit`] or [`Link::commit`], and only that is confirmed to the peer.
+///
+/// The stream ends when the link is over, and what was delivered since the last [`Event::EndTransaction`] is then to be
+/// rolled back; [`Link::end`] tells why. Dropping the link ends it abruptly: the peer sees the connection break. Writers of
+/// blobs are dropped then; call [`Link::shutdown`] and [`Link::end`] to know that all are gone.
+///
+/// ```no_run
+/// use futures_util::StreamExt;
+/// use replproto_tokio::core::{Event, Start};
+/// use replproto_tokio::{Link, LinkConfig, NoBlobs};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = LinkConfig::new("ws://127.0.0.1:9933".parse()?, "us", "data");
+/// let mut link = Link::connect(&config, Start::Copy, NoBlobs).await?;
+/// while let Some(delivery) = link.next().await {
+///     match &*delivery {
+///         Event::Record(record) => println!("{} {:?}", record.table().name, record.key()),
+///         // Durable as soon as it is printed.
+///         Event::EndTransaction(_) => delivery.commit(),
+///         _ => {}
+///     }
+/// }
+/// println!("{}", link.end().await.close.reason);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Link {
+    exchange: Arc<Exchange>,
+    driver: Driven,
+    progress: Progress,
+}
+
+/// The task of a link. It does not outlive this.
+#[derive(Debug)]
+struct Driven(JoinHandle<LinkEnd>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// Dials the peer and opens a link. Does not wait for the peer to answer the subscription.
+    ///
+    /// # Errors
+    /// There is no connection, or the configuration makes no sense.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; nothing else has happened.
+    pub async fn connect<B: BlobStore>(
+        config: &LinkConfig,
+        opening: impl Into<Opening>,
+        blobs: B,
+    ) -> Result<Self, ConnectError> {
+        let shared = Shared {
+            store: Arc::new(blobs),
+            progress: Progress::default(),
+            until_idle: None,
+        };
+        Self::dial(config, opening.into(), &shared).await
+    }
+
+    /// The same over a connection that is already there, for example one with TLS. The address is only named in the
+    /// request.
+    ///
+    /// # Errors
+    /// The peer refuses the upgrade, or the configuration makes no sense.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; nothing else has happened.
+    pub async fn over<B: BlobStore>(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        config: &LinkConfig,
+        opening: impl Into<Opening>,
+        blobs: B,
+    ) -> Result<Self, ConnectError> {
+        let shared = Shared {
+            store: Arc::new(blobs),
+            progress: Progress::default(),
+            until_idle: None,
+        };
+        let work = Self::open(Box::new(stream), config, opening.into(), &shared);
+        within(config.connect_timeout, work).await
+    }
+
+    pub(crate) async fn dial<B: BlobStore>(
+        config: &LinkConfig,
+        opening: Opening,
+        shared: &Shared<B>,
+    ) -> Result<Self, ConnectError> {
+        config.core.check()?;
+        let work = async {
+            let stream = dial(&config.endpoint).await?;
+            Self::open(Box::new(stream), config, opening, shared).await
+        };
+        within(config.connect_timeout, work).await
+    }
+
+    async fn open<B: BlobStore>(
+        mut stream: Box<dyn Transport>,
+        config: &LinkConfig,
+        opening: Opening,
+        shared: &Shared<B>,
+    ) -> Result<Self, ConnectError> {
+        let Opening {
+            start,
+            epoch,
+            blob_tries,
+        } = opening;
+        config.core.check()?;
+        let first = upgrade(&mut stream, &config.endpoint, config.authorization.as_ref()).await?;
+        let clock = Clock::start();
+        if let Some(recorder) = &config.recorder {
+            recorder.begin(&config.core, &start, epoch);
+        }
+        let receiver = Receiver::new(config.core.clone(), start, epoch, clock.now())?
+            .with_blob_tries(blob_tries);
+        tracing::info!(peer = %config.endpoint, database = %config.core.database, "the link is open");
+        shared.progress.update(|snapshot| {
+            snapshot.phase = Phase::SettingUp;
+            snapshot.links += 1;
+            let last = std::mem::take(&mut snapshot.link);
+            snapshot.earlier.absorb(&last.stats);
+            snapshot.link.epoch = epoch;
+            snapshot.failed_dials = 0;
+        });
+        let exchange = Arc::new(Exchange::new(clock));
+        let driver = Driver::new(Parts {
+            socket: Socket::new(stream, first, config.core.limits.message).await,
+            receiver,
+            exchange: exchange.clone(),
+            store: shared.store.clone(),
+            database: config.core.database.as_str().into(),
+            epoch,
+            until_idle: shared.until_idle,
+            progress: shared.progress.clone(),
+            recorder: config.recorder.clone(),
+        });
+        Ok(Self {
+            exchange,
+            driver: Driven(tokio::spawn(driver.drive())),
+            progress: shared.progress.clone(),
+        })
+    }
+
+    /// A transaction, a checkpoint or a completed copy is durable, together with its cursor. Any order will do; ids of
+    /// earlier links are ignored.
+    pub fn commit(&self, id: CommitId) {
+        self.exchange.answer(Input::Committed(id));
+    }
+
+    /// The application could not decode the value of this many records, and has passed over them.
+    pub fn skipped(&self, records: u64) {
+        self.exchange.answer(Input::Skipped { records });
+    }
+
+    /// Whether the application can take records. The socket is not read while it cannot, for as long as
+    /// [`Timeouts::not_ready`](replproto_core::config::Timeouts::not_ready).
+    pub fn set_ready(&self, is_ready: bool) {
+        self.exchange.answer(if is_ready {
+            Input::Ready
+        } else {
+            Input::NotReady
+        });
+    }
+
+    /// Reads no more, finishes and confirms what is in hand, and ends; at the latest after `limit`.
+    pub fn drain(&self, limit: Duration) {
+        let deadline = self.exchange.clock.now().after(limit);
+        self.exchange.answer(Input::Drain { deadline });
+    }
+
+    /// Ends the link now.
+    pub fn shutdown(&self) {
+        self.exchange.answer(Input::Shutdown);
+    }
+
+    /// What can be seen from outside.
+    pub fn progress(&self) -> watch::Receiver<Snapshot> {
+        self.progress.subscribe()
+    }
+
+    /// Waits for the end of the link, and for that of every writer of its blobs. It does not bring the end about.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the link.
+    pub async fn end(mut self) -> LinkEnd {
+        match (&mut self.driver.0).await {
+            Ok(end) => end,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down, and this future with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl Stream for Link {
+    type Item = Delivery;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let next = ready!(self.exchange.poll_delivery(context));
+        Poll::Ready(next.map(|(event, number)| Delivery {
+            event,
+            place: Place {
+                exchange: self.exchange.clone(),
+                number,
+            },
+        }))
+    }
+}
+
+/// What the links of one series share.
+pub(crate) struct Shared<B> {
+    pub(crate) store: Arc<B>,
+    pub(crate) progress: Progress,
+    pub(crate) until_idle: Option<Duration>,
+}
+
+/// An event, with its place in the link's queue. Dropping it gives the place back; places are given back in order, so one
+/// delivery that is kept holds up those after it in the end.
+#[must_use = "dropping a delivery says that the application is done with it"]
+pub struct Delivery {
+    event: Event,
+    place: Place,
+}
+
+impl Delivery {
+    /// Says that what this event ends is durable, with its cursor. Says nothing for an event that ends nothing.
+    pub fn commit(&self) {
+        let id = match &self.event {
+            Event::EndTransaction(end) => end.id,
+            Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => checkpoint.id,
+            _ => return,
+        };
+        self.place.exchange.answer(Input::Committed(id));
+    }
+
+    /// The event without its place, which is given back. Many events that are kept in this way can take more memory than
+    /// the link accounts for.
+    pub fn into_event(self) -> Event {
+        self.event
+    }
+}
+
+impl Deref for Delivery {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event.fmt(f)
+    }
+}
+
+struct Place {
+    exchange: Arc<Exchange>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.exchange.release(self.number);
+    }
+}
+
+/// How a link ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LinkEnd {
+    /// Why, and what the peer was told.
+    pub close: Close,
+    /// More about a connection that was lost.
+    pub transport: Option<TransportError>,
+    /// The peer's own name, if it came to say it.
+    pub peer: Option<Name>,
+    /// Which link it was.
+    pub epoch: Epoch,
+    /// How often blobs have failed at the source.
+    pub blob_tries: BlobTries,
+    /// How long it was set up; `None` if it never was.
+    pub set_up_for: Option<Duration>,
+    /// It was ended because nothing came and nothing was under way.
+    pub is_idle: bool,
+    /// Counters.
+    pub stats: Stats,
+}

@@ -1,0 +1,83 @@
+//! How a series of links is run.
+
+use std::time::Duration;
+
+use replproto_core::Start;
+use tokio::sync::watch;
+
+use super::stop::Stop;
+use crate::progress::Snapshot;
+
+/// How [`run`](super::run) goes about it. [`RunOptions::default`] follows for ever.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// Where to start when the sink has no cursor. A stored cursor always wins (`protocol.md` section 15, ruling 14).
+    pub start: Start,
+    /// Start at [`start`](Self::start) although there is a cursor. Holds for the first link only.
+    pub ignore_cursor: bool,
+    /// End well after so long without a message, when nothing is under way: set up, no base copy, no blob open or
+    /// missing, nothing queued and nothing to be confirmed. Time in which this process was not running does not count.
+    pub until_idle: Option<Duration>,
+    /// End with [`RunError::Deadline`](super::RunError::Deadline) after so long.
+    pub deadline: Option<Duration>,
+    /// The first delay before a dial; it doubles from dial to dial.
+    pub first_delay: Duration,
+    /// The longest delay before a dial.
+    pub longest_delay: Duration,
+    /// How often the sink may fail in a row before the run ends with its error. At least 1.
+    pub storage_tries: u32,
+    /// How much is put into one storage transaction.
+    pub grouping: Grouping,
+    /// Where to tell what is going on.
+    pub progress: watch::Sender<Snapshot>,
+    /// How to end it from outside. Keep a clone.
+    pub stop: Stop,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            start: Start::Copy,
+            ignore_cursor: false,
+            until_idle: None,
+            deadline: None,
+            first_delay: Duration::from_millis(500),
+            longest_delay: Duration::from_secs(30),
+            storage_tries: 10,
+            grouping: Grouping::default(),
+            progress: watch::Sender::default(),
+            stop: Stop::new(),
+        }
+    }
+}
+
+/// When a group of transactions is committed although more are waiting. It is committed at once when none is waiting.
+///
+/// A storage transaction is committed at the end of one of the publisher's transactions only, so a large one goes past
+/// these bounds: it spills in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grouping {
+    /// The publisher's transactions. Half of
+    /// [`FlowControl::commits`](replproto_core::config::FlowControl::commits) bounds it too, so that the link goes on
+    /// while the sink commits.
+    pub transactions: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes of records.
+    pub bytes: u64,
+    /// Since the first of them was taken.
+    pub age: Duration,
+}
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self {
+            transactions: 1000,
+            records: 4096,
+            bytes: 8 << 20,
+            age: Duration::from_millis(50),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! From the link's queue into the sink, in groups.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use replproto_core::{CommitId, Cursor, Event, Input};
+use tokio::time::Instant;
+
+use super::options::Grouping;
+use crate::link::Link;
+use crate::progress::Progress;
+use crate::sink::Sink;
+
+/// What one call of [`Sink::apply`] gets at most.
+const BATCH_EVENTS: usize = 256;
+/// The same in bytes of records.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Moves one link's events into the sink until the link is over.
+///
+/// A storage transaction holds either whole transactions of the publisher, as many as are waiting, or one that is too
+/// large for a batch. Events are given back to the link once they are applied, and confirmed once they are durable.
+pub(super) struct Pump<'a, S> {
+    sink: &'a mut S,
+    link: &'a Link,
+    grouping: Grouping,
+    progress: &'a Progress,
+    group: Option<Group>,
+    /// A cursor has become durable.
+    pub(super) has_advanced: bool,
+    /// The sink has committed.
+    pub(super) has_committed: bool,
+}
+
+/// What the open storage transaction holds.
+#[derive(Debug)]
+struct Group {
+    since: Instant,
+    /// Records were applied whose transaction has not ended.
+    is_partial: bool,
+    ids: Vec<CommitId>,
+    cursor: Option<Cursor>,
+    records: u64,
+    bytes: u64,
+}
+
+impl Group {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            is_partial: false,
+            ids: Vec::new(),
+            cursor: None,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    fn is_full(&self, grouping: &Grouping) -> bool {
+        self.ids.len() as u64 >= grouping.transactions
+            || self.records >= grouping.records
+            || self.bytes >= grouping.bytes
+            || self.since.elapsed() >= grouping.age
+    }
+
+    /// Takes note of an event, and says whether the sink is to have it.
+    fn note(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Record(_) | Event::RecordSkipped(_) => {
+                self.is_partial = true;
+                self.records += 1;
+                self.bytes += size(event) as u64;
+            }
+            Event::EndTransaction(end) => {
+                self.is_partial = false;
+                self.ends(end.id, end.cursor.as_ref());
+            }
+            Event::CopyCompleted(checkpoint) => {
+                self.ends(checkpoint.id, Some(&checkpoint.cursor));
+            }
+            Event::Checkpoint(checkpoint) => {
+                self.ends(checkpoint.id, Some(&checkpoint.cursor));
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn ends(&mut self, id: CommitId, cursor: Option<&Cursor>) {
+        self.ids.push(id);
+        if let Some(cursor) = cursor {
+            self.cursor = Some(cursor.clone());
+        }
+    }
+}
+
+/// What to do next.
+#[derive(Debug)]
+enum Next {
+    Apply(Vec<Event>),
+    /// Nothing is waiting that may join the group.
+    Commit,
+    Over,
+}
+
+impl<'a, S: Sink> Pump<'a, S> {
+    pub(super) fn new(
+        sink: &'a mut S,
+        link: &'a Link,
+        grouping: Grouping,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            sink,
+            link,
+            grouping,
+            progress,
+            group: None,
+            has_advanced: false,
+            has_committed: false,
+        }
+    }
+
+    /// Works until the link is over. Whole transactions are kept then, a partial one is rolled back.
+    pub(super) async fn work(&mut self) -> Result<(), S::Error> {
+        loop {
+            match self.next().await {
+                Next::Apply(events) => {
+                    self.apply(events).await?;
+                    if self.is_due() {
+                        self.commit().await?;
+                    }
+                }
+                Next::Commit => self.commit().await?,
+                Next::Over => {
+                    return match &self.group {
+                        None => Ok(()),
+                        Some(group) if group.is_partial => {
+                            self.group = None;
+                            self.sink.rollback().await
+                        }
+                        Some(_) => self.commit().await,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Forgets what is not committed, after an error of the sink.
+    pub(super) async fn roll_back(&mut self) -> Result<(), S::Error> {
+        self.group = None;
+        self.sink.rollback().await
+    }
+
+    fn is_due(&self) -> bool {
+        self.group
+            .as_ref()
+            .is_some_and(|group| !group.is_partial && group.is_full(&self.grouping))
+    }
+
+    async fn next(&self) -> Next {
+        let taken = poll_fn(|context| {
+            self.link.exchange().poll_take(context, |events| {
+                take(events, self.group.as_ref(), &self.grouping)
+            })
+        });
+        taken.await.unwrap_or(Next::Over)
+    }
+
+    async fn apply(&mut self, mut events: Vec<Event>) -> Result<(), S::Error> {
+        let count = events.len() as u64;
+        if self.group.is_none() {
+            self.sink.begin().await?;
+        }
+        let group = self.group.get_or_insert_with(Group::new);
+        events.retain(|event| group.note(event));
+        let mut skipped = 0;
+        if !events.is_empty() {
+            skipped = self.sink.apply(events).await?.skipped;
+        }
+        let exchange = self.link.exchange();
+        exchange.consume(count);
+        if skipped > 0 {
+            exchange.answer(Input::Skipped { records: skipped });
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), S::Error> {
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        self.sink.commit(group.cursor.clone()).await?;
+        self.has_committed = true;
+        self.has_advanced |= group.cursor.is_some();
+        tracing::trace!(
+            transactions = group.ids.len(),
+            records = group.records,
+            bytes = group.bytes,
+            "committed"
+        );
+        let committed = group.ids.into_iter().map(Input::Committed);
+        self.link.exchange().answer_all(committed);
+        self.progress.update(|snapshot| {
+            snapshot.storage_commits += 1;
+            if group.cursor.is_some() {
+                snapshot.cursor = group.cursor;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Takes a batch that ends between two transactions if there is one, and else a part of one if nothing else is in the
+/// group: only whole transactions share a storage transaction, so that a partial one never takes others with it.
+fn take(events: &mut VecDeque<Event>, group: Option<&Group>, grouping: &Grouping) -> Option<Next> {
+    let mut is_partial = group.is_some_and(|group| group.is_partial);
+    let may_be_partial = group.is_none() || is_partial;
+    let mut transactions = group.map_or(0, |group| group.ids.len() as u64);
+    let mut scanned = 0;
+    let mut bytes = 0;
+    let mut whole = 0;
+    for event in events.iter().take(BATCH_EVENTS) {
+        bytes += size(event);
+        scanned += 1;
+        match event {
+            Event::Record(_) | Event::RecordSkipped(_) => is_partial = true,
+            Event::EndTransaction(_) => is_partial = false,
+            _ => {}
+        }
+        if !is_partial {
+            whole = scanned;
+        }
+        transactions += u64::from(ends_something(event));
+        if bytes >= BATCH_BYTES || transactions >= grouping.transactions {
+            break;
+        }
+    }
+    let count = if whole == 0 && may_be_partial {
+        scanned
+    } else {
+        whole
+    };
+    if count > 0 {
+        Some(Next::Apply(events.drain(..count).collect()))
+    } else if may_be_partial {
+        None
+    } else {
+        Some(Next::Commit)
+    }
+}
+
+const fn ends_something(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::EndTransaction(_) | Event::Checkpoint(_) | Event::CopyCompleted(_)
+    )
+}
+
+/// Bytes of a record; other events are small.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Record(record) => record.size(),
+        _ => 0,
+    }
+}
+
+/// The bounds that go with a link: it must be able to go on while a group is committed.
+pub(super) fn bounded(grouping: Grouping, commits_high: u64) -> Grouping {
+    Grouping {
+        transactions: grouping.transactions.min(commits_high / 2).max(1),
+        age: grouping.age.max(Duration::from_nanos(1)),
+        ..grouping
+    }
+}
