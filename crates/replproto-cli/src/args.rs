@@ -1,13 +1,15 @@
 //! The command line.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::demo::{self, DemoArgs, PublisherArgs};
 use crate::exit::Failure;
 use crate::inspect::{self, InspectArgs};
+use crate::progress::LogWriter;
+use crate::receive::{self, ReceiveArgs};
 
 /// Follow, inspect and demonstrate links of Harper's replication protocol
 #[derive(Debug, Parser)]
@@ -27,8 +29,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Catch up a backlog on this machine while things go wrong, and check the result
+    Demo(DemoArgs),
+    /// Follow a publisher into an SQLite file
+    Receive(Box<ReceiveArgs>),
     /// Show what is in a file of messages
     Inspect(InspectArgs),
+    /// The publisher of the demo
+    #[command(hide = true)]
+    DemoPublisher(PublisherArgs),
 }
 
 /// Runs the program with the arguments of the process.
@@ -46,14 +55,28 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Receive(args) => block_on(receive::run(*args)),
         Command::Inspect(args) => inspect::run(&args),
+        Command::DemoPublisher(args) => block_on(demo::publish(args)),
     }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::of)?;
+    let result = runtime.block_on(work);
+    // A thread may still wait for standard input.
+    runtime.shutdown_background();
+    result
 }
 
 fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| LogWriter)
         .init();
 }

@@ -1,6 +1,8 @@
 //! How the program ends.
 
+use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Why a command did not end well.
@@ -15,9 +17,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// A failure of `what`.
-    pub(crate) fn runtime(what: impl fmt::Display, error: impl fmt::Display) -> Self {
-        Self::Runtime(format!("{what}: {error}"))
+    /// An error with its causes.
+    pub(crate) fn of(error: impl Error) -> Self {
+        Self::Runtime(chain(&error))
+    }
+
+    /// An error with its causes, and the file that it is about.
+    pub(crate) fn at(file: &Path, error: impl Error) -> Self {
+        Self::Runtime(format!("{}: {}", file.display(), chain(&error)))
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -35,4 +42,15 @@ impl fmt::Display for Failure {
             Self::Runtime(text) | Self::Usage(text) | Self::Deadline(text) => f.write_str(text),
         }
     }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

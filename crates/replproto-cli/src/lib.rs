@@ -5,8 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod demo;
 mod duration;
 mod exit;
 pub mod inspect;
+mod memory;
+mod progress;
+mod receive;
+mod signals;
+mod state;
+mod summary;
 
 pub use args::main;

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     match result {
         // Whoever read our output has had enough.
         Err(JsonLinesError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| Failure::runtime(args.file.display(), error)),
+        other => other.map_err(|error| Failure::at(&args.file, error)),
     }
 }
 

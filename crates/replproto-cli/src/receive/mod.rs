@@ -1,0 +1,157 @@
+//! `replproto receive`: follows a publisher into an SQLite file.
+
+mod args;
+mod marks;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use replproto_tokio::{
+    Authorization, Ended, FileBlobStore, LinkConfig, Recorder, Replica, RunError, RunOptions,
+    Snapshot, SqliteError, SqliteOptions, SqliteSink,
+};
+use tempfile::TempDir;
+
+pub(crate) use self::args::ReceiveArgs;
+use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::signals::end_on_signals;
+use crate::state;
+use crate::summary::Summary;
+
+/// Between two lines of progress in a pipe.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The delay between dials doubles up to this.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// Follows a publisher to the end that the options name.
+pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
+    let link = link_config(&args)?;
+    let places = Places::choose(&args)?;
+    let source = match args::given(args.peer.as_ref()) {
+        Some(peer) => peer.to_owned(),
+        None => format!("{}:{}", args.url.host(), args.url.port()),
+    };
+    let options = SqliteOptions {
+        event_log: args.export_state.is_some(),
+        ..SqliteOptions::new(&source, &args.database)
+    };
+    let mut sink = SqliteSink::open(&places.file, options)
+        .await
+        .map_err(Failure::of)?;
+    let blobs = FileBlobStore::open_dir(&places.blobs)
+        .await
+        .map_err(Failure::of)?;
+
+    let options = run_options(&args);
+    let snapshots = options.progress.subscribe();
+    let signals = tokio::spawn(end_on_signals(options.stop.clone()));
+    let start = Instant::now();
+    let progress = Progress::start(PROGRESS_INTERVAL, None);
+    let running = replproto_tokio::run(link, &mut sink, blobs.clone(), options);
+    let result = progress.during(running, &snapshots, || "").await;
+    signals.abort();
+    sink.close().await;
+
+    print_summary(&snapshots.borrow(), start.elapsed());
+    // What there is after a failure is worth looking at too.
+    let exported = match &args.export_state {
+        Some(path) => export(path, &places, &source, &args.database, &blobs),
+        None => Ok(()),
+    };
+    match result {
+        Ok(end) => println!("ended: {}", how(end.how)),
+        Err(error @ RunError::Deadline(_)) => return Err(Failure::Deadline(error.to_string())),
+        Err(error) => return Err(Failure::of(error)),
+    }
+    exported
+}
+
+/// Where things are kept.
+struct Places {
+    file: PathBuf,
+    blobs: PathBuf,
+    /// Removed when this is dropped.
+    _temporary: Option<TempDir>,
+}
+
+impl Places {
+    fn choose(args: &ReceiveArgs) -> Result<Self, Failure> {
+        let (file, temporary) = match (&args.into, &args.export_state) {
+            (Some(file), _) => (file.clone(), None),
+            (None, Some(_)) => {
+                let folder = TempDir::with_prefix("replproto-").map_err(Failure::of)?;
+                (folder.path().join("replica.sqlite"), Some(folder))
+            }
+            (None, None) => {
+                let why =
+                    "one of --into and --export-state is needed: there is no place for the records";
+                return Err(Failure::Usage(why.into()));
+            }
+        };
+        let blobs = args.blobs.clone().unwrap_or_else(|| {
+            let mut name = file.clone().into_os_string();
+            name.push(".blobs");
+            name.into()
+        });
+        Ok(Self {
+            file,
+            blobs,
+            _temporary: temporary,
+        })
+    }
+}
+
+fn link_config(args: &ReceiveArgs) -> Result<LinkConfig, Failure> {
+    let mut link = LinkConfig::new(args.url.clone(), "", &args.database);
+    link.core = args.config(link.core.flow)?;
+    if let Some(value) = args::given(args.authorization.as_ref()) {
+        let authorization = Authorization::new(value);
+        let authorization = authorization.map_err(|error| Failure::Usage(error.to_string()))?;
+        link.authorization = Some(authorization);
+    }
+    if let Some(path) = &args.record {
+        let file = File::create(path).map_err(|error| Failure::at(path, error))?;
+        link.recorder = Some(Recorder::new(BufWriter::new(file)));
+    }
+    Ok(link)
+}
+
+fn run_options(args: &ReceiveArgs) -> RunOptions {
+    let mut options = RunOptions::default();
+    options.start = args.start.clone();
+    options.ignore_cursor = args.ignore_cursor;
+    options.until_idle = args.until_idle;
+    options.deadline = args.deadline;
+    options.first_delay = args.reconnect_delay;
+    options.longest_delay = args.reconnect_delay.max(LONGEST_DELAY);
+    options
+}
+
+fn print_summary(snapshot: &Snapshot, elapsed: Duration) {
+    print!("{}", Summary::of_run(snapshot, elapsed).table());
+}
+
+fn export(
+    path: &Path,
+    places: &Places,
+    source: &str,
+    database: &str,
+    blobs: &FileBlobStore,
+) -> Result<(), Failure> {
+    let replica = Replica::open(&places.file).map_err(|error: SqliteError| Failure::of(error))?;
+    state::export(path, &replica, source, database, blobs).map_err(|error| Failure::at(path, error))
+}
+
+const fn how(ended: Ended) -> &'static str {
+    match ended {
+        Ended::Idle => "nothing came any more, and all is complete",
+        Ended::Drained => "as asked; what was in hand is stored",
+        Ended::DrainTimedOut => "as asked; what was not stored in time comes again",
+        Ended::Shutdown => "at once, as asked",
+        _ => "well",
+    }
+}

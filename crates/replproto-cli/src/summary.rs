@@ -1,0 +1,127 @@
+//! What a run came to, as a table.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanCount};
+use replproto_core::{PauseReason, Stats};
+use replproto_tokio::Snapshot;
+
+use crate::memory::Memory;
+
+/// Lines of a name and what there is to say about it.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    lines: Vec<(&'static str, String)>,
+}
+
+impl Summary {
+    /// The counters of a run that took so long.
+    pub(crate) fn of_run(snapshot: &Snapshot, elapsed: Duration) -> Self {
+        let total = snapshot.total();
+        let seconds = elapsed.as_secs_f64();
+        let mut summary = Self::default();
+        summary
+            .line(
+                "records",
+                format!(
+                    "{} in {seconds:.1} s ({}/s)",
+                    HumanCount(total.records),
+                    HumanCount((total.records as f64 / seconds.max(1e-3)) as u64)
+                ),
+            )
+            .line(
+                "transactions",
+                format!(
+                    "{}, stored in {} commits",
+                    HumanCount(total.transactions),
+                    HumanCount(snapshot.storage_commits)
+                ),
+            )
+            .line("received", HumanBytes(total.bytes).to_string())
+            .line("blobs", blobs(&total))
+            .line("skipped", HumanCount(skipped(&total)).to_string())
+            .line("reconnects", snapshot.links.saturating_sub(1).to_string())
+            .line("pauses", pauses(&total))
+            .line(
+                "most held",
+                format!(
+                    "{} events, {} of messages, {} of blobs",
+                    HumanCount(total.peak_events_out),
+                    HumanBytes(total.peak_retained_bytes),
+                    HumanBytes(total.peak_blob_bytes_out)
+                ),
+            );
+        if let Some(memory) = Memory::read() {
+            summary.line("peak memory", HumanBytes(memory.peak).to_string());
+        }
+        summary
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, name: &'static str, text: String) -> &mut Self {
+        self.lines.push((name, text));
+        self
+    }
+
+    /// The table, with a line feed after each line.
+    pub(crate) fn table(&self) -> String {
+        let width = self.lines.iter().map(|(name, _)| name.len()).max();
+        let width = width.unwrap_or_default();
+        let mut table = String::new();
+        for (name, text) in &self.lines {
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "  {name:width$}  {text}");
+        }
+        table
+    }
+}
+
+fn blobs(total: &Stats) -> String {
+    format!(
+        "{} saved ({}), {} failed and came again, {} gone at the source",
+        HumanCount(total.blobs_saved),
+        HumanBytes(total.blob_bytes),
+        HumanCount(total.blobs_held),
+        HumanCount(total.blobs_gone)
+    )
+}
+
+fn skipped(total: &Stats) -> u64 {
+    total.skipped_undecodable + total.skipped_by_host
+}
+
+fn pauses(total: &Stats) -> String {
+    let counts: Vec<String> = PauseReason::ALL
+        .iter()
+        .zip(total.pauses)
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{reason} {}", HumanCount(count)))
+        .collect();
+    if counts.is_empty() {
+        "none".to_owned()
+    } else {
+        counts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_reasons_that_paused_are_listed() {
+        let mut total = Stats::default();
+        assert_eq!(pauses(&total), "none");
+        total.pauses[PauseReason::ConsumerQueue.index()] = 1200;
+        total.pauses[PauseReason::BlobStream.index()] = 3;
+        assert_eq!(pauses(&total), "consumer_queue 1,200, blob_stream 3");
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        let mut summary = Summary::default();
+        summary.line("a", "1".into()).line("bcd", "2".into());
+        assert_eq!(summary.table(), "  a    1\n  bcd  2\n");
+    }
+}
