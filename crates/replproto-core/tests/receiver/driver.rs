@@ -240,17 +240,17 @@ impl Driver {
             self.consume(self.events_out);
             return true;
         }
-        if self.auto.write {
-            if let Some((id, bytes)) = self.unwritten().first().copied() {
-                self.written(id, bytes);
-                return true;
-            }
+        if self.auto.write
+            && let Some((id, bytes)) = self.unwritten().first().copied()
+        {
+            self.written(id, bytes);
+            return true;
         }
-        if self.auto.save {
-            if let Some(id) = self.whole().first().copied() {
-                self.save(id);
-                return true;
-            }
+        if self.auto.save
+            && let Some(id) = self.whole().first().copied()
+        {
+            self.save(id);
+            return true;
         }
         if self.auto.commit
             && let Some(id) = self.uncommitted.keys().next().copied()

@@ -63,7 +63,7 @@ fn every_end_releases_everything_and_says_so_once() {
         let close = driver.close.clone().expect("closed");
         assert_eq!(
             close.frame.map(|frame| frame.code),
-            frame.or(is_silent.then_some(Some(1011)))
+            if is_silent { Some(Some(1011)) } else { frame }
         );
         assert_eq!(close.reason.is_final(), is_final, "{}", close.reason);
         assert_eq!(driver.aborts(), 3);

@@ -8,6 +8,7 @@ use replproto_core::{Config, Input};
 
 use crate::driver::{Auto, Driver, config};
 use crate::splits::message;
+use crate::wire;
 
 /// What a host does next.
 #[derive(Clone, Debug)]
@@ -132,7 +133,9 @@ proptest! {
         driver.feed_all(rest);
         driver.pass(Duration::from_millis(2));
         prop_assert_eq!(driver.waiting(), 0, "the link does not go on");
-        if failures == 0 && driver.close.is_none() {
+        // A second start of a copy counts differently before and after the first has become durable.
+        let copies = messages.iter().filter(|message| **message == wire::copy_start(500.0)).count();
+        if failures == 0 && copies < 2 && driver.close.is_none() {
             let mut reference = Driver::following(tight());
             reference.feed_all(messages);
             reference.pass(Duration::from_millis(2));

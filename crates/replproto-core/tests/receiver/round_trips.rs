@@ -218,7 +218,7 @@ proptest! {
     fn every_message_comes_back(message in message()) {
         let bytes = message.encode();
         prop_assert!(bytes[0] > 0x7f);
-        prop_assert_eq!(Message::decode(&bytes), Ok(message.clone()));
+        prop_assert_eq!(Message::decode(&bytes), Ok(message));
         prop_assert_eq!(Message::decode(&bytes).unwrap().encode(), bytes);
     }
 
