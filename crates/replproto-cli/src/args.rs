@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -8,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::demo::{self, DemoArgs, PublisherArgs};
 use crate::exit::Failure;
 use crate::inspect::{self, InspectArgs};
+use crate::output::tell;
 use crate::progress::LogWriter;
 use crate::receive::{self, ReceiveArgs};
 
@@ -47,7 +49,7 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("replproto: {failure}");
+            tell(format_args!("replproto: {failure}"));
             failure.exit_code()
         }
     }
@@ -77,6 +79,7 @@ fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(|| LogWriter)
         .init();
 }

@@ -10,6 +10,7 @@ mod duration;
 mod exit;
 pub mod inspect;
 mod memory;
+mod output;
 mod progress;
 mod receive;
 mod signals;

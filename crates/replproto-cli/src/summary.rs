@@ -1,6 +1,6 @@
 //! What a run came to, as a table.
 
-use std::fmt::Write;
+use std::fmt;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
@@ -63,17 +63,18 @@ impl Summary {
         self.lines.push((name, text));
         self
     }
+}
 
-    /// The table, with a line feed after each line.
-    pub(crate) fn table(&self) -> String {
+impl fmt::Display for Summary {
+    /// A table with a line for each.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.lines.iter().map(|(name, _)| name.len()).max();
         let width = width.unwrap_or_default();
-        let mut table = String::new();
-        for (name, text) in &self.lines {
-            // Writing to a string cannot fail.
-            let _ = writeln!(table, "  {name:width$}  {text}");
+        for (index, (name, text)) in self.lines.iter().enumerate() {
+            let before = if index > 0 { "\n" } else { "" };
+            write!(f, "{before}  {name:width$}  {text}")?;
         }
-        table
+        Ok(())
     }
 }
 
@@ -122,6 +123,6 @@ mod tests {
     fn the_table_is_aligned() {
         let mut summary = Summary::default();
         summary.line("a", "1".into()).line("bcd", "2".into());
-        assert_eq!(summary.table(), "  a    1\n  bcd  2\n");
+        assert_eq!(summary.to_string(), "  a    1\n  bcd  2");
     }
 }

@@ -169,9 +169,9 @@ const fn status(number: u64) -> &'static str {
     STATUSES[(number % 4) as usize]
 }
 
-/// Quarters, which every decimal form has exactly.
+/// Eighths, which every decimal form has exactly, and never a whole number, which JSON would not tell from an integer.
 fn temperature(number: u64) -> f64 {
-    (number % 500) as f64 / 4.0 - 20.0
+    (number % 500) as f64 / 4.0 - 19.875
 }
 
 /// The bytes of a plain record's value.

@@ -23,6 +23,7 @@ use self::data::Plan;
 use self::faults::{FAILING_EVERY, FailingBlobs, Faults, STALL, StallingSink};
 use self::verify::{Verdict, verify};
 use crate::exit::Failure;
+use crate::output::say;
 use crate::progress::Progress;
 use crate::signals::end_on_signals;
 use crate::summary::Summary;
@@ -71,7 +72,7 @@ impl From<Size> for Plan {
 }
 
 /// How long a blob that failed may hold the cursor before the link is renewed.
-const BLOB_GAP: Duration = Duration::from_secs(2);
+const BLOB_GAP: Duration = Duration::from_secs(6);
 
 /// When nothing comes for so long, the backlog is caught up.
 const UNTIL_IDLE: Duration = Duration::from_millis(500);
@@ -94,16 +95,16 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let plan = Plan::from(args.size);
     let place = Place::choose(args.keep.as_deref())?;
     let (_publisher, port) = start_publisher(args.size).await?;
-    println!(
+    say(format_args!(
         "A follower catches up {} changes and {} blobs from ws://127.0.0.1:{port}, into {}.",
         HumanCount(plan.records),
         HumanCount(plan.blobs),
         place.file().display()
-    );
-    println!(
+    ));
+    say(format_args!(
         "In the middle the store stalls for {} s. On the first link every {FAILING_EVERY}th blob cannot be written.",
         STALL.as_secs()
-    );
+    ));
 
     let source = data::NODE;
     let options = SqliteOptions::new(source, data::DATABASE);
@@ -124,7 +125,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let verdict = verify(plan, &replica, source, &blobs).map_err(Failure::of)?;
     report(&end, elapsed, &faults, &verdict);
     if let Some(folder) = &args.keep {
-        println!("The replica and the blobs are in {}.", folder.display());
+        say(format_args!(
+            "The replica and the blobs are in {}.",
+            folder.display()
+        ));
     }
     if verdict.differences > 0 {
         let differences = verdict.differences;
@@ -247,8 +251,8 @@ fn report(end: &RunEnd, elapsed: Duration, faults: &Faults, verdict: &Verdict) {
         count => format!("{}", HumanCount(count)),
     };
     summary.line("differences", differences);
-    print!("{}", summary.table());
+    say(summary);
     for difference in &verdict.described {
-        println!("    {difference}");
+        say(format_args!("    {difference}"));
     }
 }

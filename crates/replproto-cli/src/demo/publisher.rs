@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, tungstenite};
 
 use super::data::{self, Change, Plan};
+use crate::output::say;
 
 /// Why the publisher, or one of its connections, ended.
 #[derive(Debug, Error)]
@@ -54,7 +55,7 @@ type Incoming = SplitStream<Socket>;
 /// program that started this one is gone.
 pub(super) async fn serve(plan: Plan) -> Result<(), PublisherError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    println!("{}", listener.local_addr()?.port());
+    say(listener.local_addr()?.port());
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await?;

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use replproto_tokio::{
     Authorization, Ended, FileBlobStore, LinkConfig, Recorder, Replica, RunError, RunOptions,
-    Snapshot, SqliteError, SqliteOptions, SqliteSink,
+    SqliteError, SqliteOptions, SqliteSink,
 };
 use tempfile::TempDir;
 
 pub(crate) use self::args::ReceiveArgs;
 use crate::exit::Failure;
+use crate::output::{say, tell};
 use crate::progress::Progress;
 use crate::signals::end_on_signals;
 use crate::state;
@@ -56,18 +57,27 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     signals.abort();
     sink.close().await;
 
-    print_summary(&snapshots.borrow(), start.elapsed());
+    say(Summary::of_run(&snapshots.borrow(), start.elapsed()));
     // What there is after a failure is worth looking at too.
     let exported = match &args.export_state {
         Some(path) => export(path, &places, &source, &args.database, &blobs),
         None => Ok(()),
     };
     match result {
-        Ok(end) => println!("ended: {}", how(end.how)),
-        Err(error @ RunError::Deadline(_)) => return Err(Failure::Deadline(error.to_string())),
-        Err(error) => return Err(Failure::of(error)),
+        Ok(end) => {
+            say(format_args!("ended: {}", how(end.how)));
+            exported
+        }
+        Err(error) => {
+            if let Err(failure) = exported {
+                tell(failure);
+            }
+            Err(match error {
+                RunError::Deadline(_) => Failure::Deadline(error.to_string()),
+                _ => Failure::of(error),
+            })
+        }
     }
-    exported
 }
 
 /// Where things are kept.
@@ -129,10 +139,6 @@ fn run_options(args: &ReceiveArgs) -> RunOptions {
     options.first_delay = args.reconnect_delay;
     options.longest_delay = args.reconnect_delay.max(LONGEST_DELAY);
     options
-}
-
-fn print_summary(snapshot: &Snapshot, elapsed: Duration) {
-    print!("{}", Summary::of_run(snapshot, elapsed).table());
 }
 
 fn export(
