@@ -81,7 +81,8 @@ impl Progress {
         let rate = self.rate.at(now, records);
         match &mut self.output {
             Output::Bar(bar) => {
-                bar.set_position(records);
+                // That of this link: a new one begins where the cursor was held.
+                bar.set_position(snapshot.link.stats.records);
                 bar.set_message(line(snapshot, rate, note));
             }
             Output::Lines { interval, next } => {
