@@ -21,6 +21,9 @@ pub(super) const TABLES: [&str; 2] = ["Reading", "Device"];
 
 const RECORDS_PER_TRANSACTION: u64 = 100;
 
+/// Keeps the number of transfers low that are open at the same time.
+const BLOBS_PER_TRANSACTION_MAX: u64 = 8;
+
 /// After so many transactions the publisher tells its position.
 pub(super) const TRANSACTIONS_PER_POSITION: u64 = 20;
 
@@ -60,15 +63,16 @@ pub(super) enum Change {
 }
 
 impl Plan {
-    /// How many transactions the log has.
-    pub(super) const fn transactions(self) -> u64 {
-        let least = if self.blobs > 0 { 1 } else { 0 };
-        let transactions = self.records.div_ceil(RECORDS_PER_TRANSACTION);
-        if transactions < least {
-            least
-        } else {
-            transactions
-        }
+    /// How many transactions the log has. None is empty.
+    pub(super) fn transactions(self) -> u64 {
+        let for_records = self.records.div_ceil(RECORDS_PER_TRANSACTION);
+        let for_blobs = self.blobs.div_ceil(BLOBS_PER_TRANSACTION_MAX);
+        for_records.max(for_blobs)
+    }
+
+    /// The position at the end of the log.
+    pub(super) fn last_position(self) -> f64 {
+        position(self.transactions().saturating_sub(1))
     }
 
     /// The plain changes of a transaction.
@@ -291,6 +295,22 @@ mod tests {
         assert_eq!(changes, (0..PLAN.records).collect::<Vec<_>>());
         let blobs: Vec<u64> = transactions.flat_map(|t| PLAN.blobs_of(t)).collect();
         assert_eq!(blobs, (0..PLAN.blobs).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_transaction_is_empty_or_crowded() {
+        for (records, blobs) in [(1, 0), (0, 1), (0, 9), (1, 400), (10_000, 3), (950, 950)] {
+            let plan = Plan { records, blobs };
+            assert!(plan.transactions() > 0);
+            for transaction in 0..plan.transactions() {
+                let blobs = plan.blobs_of(transaction).count() as u64;
+                assert!(blobs <= BLOBS_PER_TRANSACTION_MAX, "{plan:?}");
+                assert!(
+                    plan.changes(transaction).count() as u64 + blobs > 0,
+                    "{plan:?}"
+                );
+            }
+        }
     }
 
     #[test]

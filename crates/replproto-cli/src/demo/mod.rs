@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::HumanCount;
 use replproto_core::{Sequence, Start};
 use replproto_tokio::{
-    FileBlobStore, LinkConfig, Replica, RunEnd, RunOptions, SqliteOptions, SqliteSink,
+    FileBlobStore, LinkConfig, Replica, RunEnd, RunOptions, Snapshot, SqliteOptions, SqliteSink,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -58,10 +58,10 @@ pub(crate) struct PublisherArgs {
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct Size {
     /// How many changes of records the backlog has
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     records: u64,
     /// How many blobs it has
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     blobs: u64,
 }
 
@@ -74,8 +74,8 @@ impl From<Size> for Plan {
 /// How long a blob that failed may hold the cursor before the link is renewed.
 const BLOB_GAP: Duration = Duration::from_secs(6);
 
-/// When nothing comes for so long, the backlog is caught up.
-const UNTIL_IDLE: Duration = Duration::from_millis(500);
+/// How long the last confirmation may take.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// The demo gives up after so long.
 const DEADLINE: Duration = Duration::from_secs(1800);
@@ -212,10 +212,17 @@ async fn follow(
     link.core.timeouts.blob_gap = BLOB_GAP;
     let mut options = RunOptions::default();
     options.start = Start::At(Sequence(1.0));
-    options.until_idle = Some(UNTIL_IDLE);
     options.deadline = Some(DEADLINE);
     let snapshots = options.progress.subscribe();
     let signals = tokio::spawn(end_on_signals(options.stop.clone()));
+    let stop = options.stop.clone();
+    let mut caught_up = snapshots.clone();
+    let end = tokio::spawn(async move {
+        let is_caught_up = |snapshot: &Snapshot| reached(snapshot) >= plan.last_position();
+        if caught_up.wait_for(is_caught_up).await.is_ok() {
+            stop.drain(DRAIN_LIMIT);
+        }
+    });
     let note = || {
         if faults.is_stalled() {
             "the store stalls"
@@ -228,7 +235,18 @@ async fn follow(
     let progress = Progress::start(PROGRESS_INTERVAL, Some(plan.records + plan.blobs));
     let result = progress.during(running, &snapshots, note).await;
     signals.abort();
-    result.map_err(Failure::of)
+    end.abort();
+    let end = result.map_err(Failure::of)?;
+    if reached(&end.snapshot) < plan.last_position() {
+        return Err(Failure::Runtime("interrupted; nothing was checked".into()));
+    }
+    Ok(end)
+}
+
+/// The position up to which everything is durable.
+fn reached(snapshot: &Snapshot) -> f64 {
+    let cursor = snapshot.cursor.as_ref();
+    cursor.map_or(0.0, |cursor| cursor.sequence.0)
 }
 
 fn report(end: &RunEnd, elapsed: Duration, faults: &Faults, verdict: &Verdict) {

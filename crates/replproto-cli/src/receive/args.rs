@@ -44,7 +44,8 @@ pub(crate) struct ReceiveArgs {
     /// The name of this node [default: replproto-HOSTNAME]
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// The name that the publisher must have; any if left out
+    /// The name that the publisher must have; any if left out. It also names the link in the SQLite file, in place of the
+    /// publisher's host and port
     #[arg(long, value_parser = optional)]
     pub(super) peer: Option<Optional>,
     /// Which generation of the protocol to advertise: A (version 5.1) or B (5.2)
