@@ -1,0 +1,56 @@
+//! The way from the publisher to the receiver: parts in order, as many as the window takes.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::rng::Rng;
+
+/// Bytes that may be on their way, as in the buffers of a TCP connection.
+const WINDOW: usize = 32 * 1024;
+
+/// A part of a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) bytes: Bytes,
+    pub(crate) last: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    parts: VecDeque<Part>,
+    bytes: usize,
+}
+
+impl Network {
+    /// Whether the publisher can write more.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.bytes < WINDOW
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// A message sets out, in parts if it is to be `split`.
+    pub(crate) fn send(&mut self, mut message: Bytes, split: bool, rng: &mut Rng) {
+        self.bytes += message.len();
+        while split && message.len() > 1 && rng.chance(700) {
+            let longest = [3, 50, 1500][rng.below(3) as usize];
+            let at = rng.range(1, longest.min(message.len() as u64 - 1)) as usize;
+            let bytes = message.split_to(at);
+            self.parts.push_back(Part { bytes, last: false });
+        }
+        self.parts.push_back(Part {
+            bytes: message,
+            last: true,
+        });
+    }
+
+    /// The next part arrives.
+    pub(crate) fn deliver(&mut self) -> Option<Part> {
+        let part = self.parts.pop_front()?;
+        self.bytes -= part.bytes.len();
+        Some(part)
+    }
+}

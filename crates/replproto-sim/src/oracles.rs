@@ -1,0 +1,262 @@
+//! The rules that hold at every step, and a shadow of what the receiver counts.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use replproto_core::wire::Message;
+use replproto_core::{
+    Close, CloseReason, Command, Config, Event, LinkError, PauseReason, Receiver,
+};
+
+/// A rule that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which rule.
+    pub oracle: &'static str,
+    /// How it is broken.
+    pub what: String,
+}
+
+impl Violation {
+    /// A broken rule.
+    pub fn new(oracle: &'static str, what: impl fmt::Display) -> Self {
+        Self {
+            oracle,
+            what: what.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.oracle, self.what)
+    }
+}
+
+pub(crate) type Result<T = ()> = std::result::Result<T, Violation>;
+
+/// Fails with this rule unless it holds.
+pub(crate) fn hold(oracle: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation::new(oracle, what()))
+    }
+}
+
+/// One link as its host sees it.
+#[derive(Debug)]
+pub(crate) struct Shadow {
+    config: Config,
+    announced: BTreeSet<PauseReason>,
+    pub(crate) events_out: u64,
+    pub(crate) commits_out: u64,
+    pub(crate) blob_bytes_out: u64,
+    opens: u64,
+    pub(crate) saves: u64,
+    pub(crate) failures: u64,
+    aborts: u64,
+    handed: f64,
+    confirmed: f64,
+    largest_part: u64,
+    message: u64,
+    largest_message: u64,
+    pub(crate) is_draining: bool,
+    pub(crate) is_unready: bool,
+    close: Option<Close>,
+}
+
+impl Shadow {
+    pub(crate) fn new(config: Config, start: f64) -> Self {
+        Self {
+            config,
+            announced: BTreeSet::new(),
+            events_out: 0,
+            commits_out: 0,
+            blob_bytes_out: 0,
+            opens: 0,
+            saves: 0,
+            failures: 0,
+            aborts: 0,
+            handed: start,
+            confirmed: 0.0,
+            largest_part: 0,
+            message: 0,
+            largest_message: 0,
+            is_draining: false,
+            is_unready: false,
+            close: None,
+        }
+    }
+
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.close.is_some()
+    }
+
+    pub(crate) fn part(&mut self, bytes: u64, last: bool) {
+        self.largest_part = self.largest_part.max(bytes);
+        self.message += bytes + 128;
+        self.largest_message = self.largest_message.max(self.message);
+        if last {
+            self.message = 0;
+        }
+    }
+
+    /// Looks at a command. `persisted`: the sequence that is durable.
+    pub(crate) fn observe(&mut self, command: &Command, persisted: f64) -> Result {
+        hold("silence after close", self.close.is_none(), || {
+            format!("{command:?}")
+        })?;
+        match command {
+            Command::Pause(reason) => hold("pauses", self.announced.insert(*reason), || {
+                format!("{reason} twice")
+            }),
+            Command::Resume(reason) => hold("pauses", self.announced.remove(reason), || {
+                format!("{reason} was not raised")
+            }),
+            Command::Event(event) => self.event(event),
+            Command::OpenBlob { .. } => {
+                self.opens += 1;
+                Ok(())
+            }
+            Command::BlobChunk { bytes, .. } => {
+                self.blob_bytes_out += bytes.len() as u64;
+                Ok(())
+            }
+            Command::AbortBlob { .. } => {
+                self.aborts += 1;
+                Ok(())
+            }
+            Command::Transmit(bytes) => self.transmit(bytes, persisted),
+            Command::Close(close) => self.closed(close),
+            _ => Ok(()),
+        }
+    }
+
+    fn event(&mut self, event: &Event) -> Result {
+        self.events_out += 1;
+        let others = self
+            .announced
+            .iter()
+            .find(|reason| **reason != PauseReason::InboundQueue);
+        hold("pauses", others.is_none(), || {
+            format!("an event while paused for {others:?}")
+        })?;
+        let cursor = match event {
+            Event::EndTransaction(end) => {
+                self.commits_out += 1;
+                end.cursor.as_ref()
+            }
+            Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
+                self.commits_out += 1;
+                Some(&checkpoint.cursor)
+            }
+            _ => None,
+        };
+        if let Some(cursor) = cursor {
+            let (sequence, before) = (cursor.sequence.0, self.handed);
+            hold("durability", sequence >= before, || {
+                format!("the cursor goes from {before} to {sequence}")
+            })?;
+            self.handed = sequence;
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, bytes: &[u8], persisted: f64) -> Result {
+        if let Ok(Message::CommittedUpdate(sequence)) = Message::decode(bytes) {
+            let (sequence, before) = (sequence.0, self.confirmed);
+            hold("durability", sequence <= persisted, || {
+                format!("{sequence} confirmed, {persisted} durable")
+            })?;
+            hold("durability", sequence > before, || {
+                format!("{sequence} confirmed after {before}")
+            })?;
+            self.confirmed = sequence;
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, close: &Close) -> Result {
+        hold("pauses", self.announced.is_empty(), || {
+            format!("{:?} at the close", self.announced)
+        })?;
+        let ended = self.saves + self.failures + self.aborts;
+        hold("blobs", self.opens == ended, || {
+            format!("{} opened, {ended} ended", self.opens)
+        })?;
+        let blames_peer = match &close.reason {
+            CloseReason::Error(LinkError::TimedOut { .. }) => false,
+            CloseReason::Error(_) => true,
+            _ => false,
+        };
+        self.close = Some(close.clone());
+        hold("blame", !blames_peer, || close.reason.to_string())
+    }
+
+    /// What holds after every command and every input.
+    pub(crate) fn check(&self, receiver: &Receiver) -> Result {
+        let timeout = receiver.poll_timeout();
+        hold(
+            "liveness",
+            timeout.is_some() != receiver.is_closed(),
+            || format!("deadline {timeout:?}"),
+        )?;
+        if self.is_closed() {
+            let left =
+                receiver.retained_bytes() + receiver.events_out() + receiver.blob_bytes_out();
+            return hold("bounds", left == 0, || {
+                format!("{left} left after the close")
+            });
+        }
+        let flow = &self.config.flow;
+        let events = receiver.events_out();
+        hold("bounds", events == self.events_out, || {
+            format!("{events} events out, not {}", self.events_out)
+        })?;
+        hold("bounds", events <= flow.consumer.high.items + 1, || {
+            format!("{events} events out")
+        })?;
+        let commits = receiver.commits_out();
+        hold("bounds", commits == self.commits_out, || {
+            format!("{commits} commits out, not {}", self.commits_out)
+        })?;
+        hold("bounds", commits <= flow.commits.high.items + 1, || {
+            format!("{commits} commits out")
+        })?;
+        let blobs = receiver.blob_bytes_out();
+        let most = flow.blobs.high.bytes + self.largest_part + 512;
+        hold("bounds", blobs <= most, || {
+            format!("{blobs} bytes of blobs out")
+        })?;
+        // An item that spans parts is joined while the part in which it ends is still held.
+        let most = flow.inbound.high.bytes + 2 * self.largest_message + 256;
+        let retained = receiver.retained_bytes();
+        hold("bounds", retained <= most, || {
+            format!("{retained} bytes retained")
+        })
+    }
+
+    /// What holds when the receiver has nothing more to do.
+    pub(crate) fn check_at_rest(&self, receiver: &Receiver) -> Result {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let is_paused = receiver.is_paused();
+        let is_announced = !self.announced.is_empty() || self.is_draining;
+        hold("pauses", is_paused == is_announced, || {
+            format!("paused {is_paused}, announced {is_announced}")
+        })?;
+        let (blobs, least) = (receiver.blob_bytes_out(), self.blob_bytes_out);
+        hold("bounds", blobs >= least, || {
+            format!("{blobs} bytes of blobs out, not {least}")
+        })?;
+        let has_releaser = self.events_out + self.commits_out + receiver.blob_bytes_out() > 0
+            || self.opens > self.saves + self.failures + self.aborts
+            || self.is_unready
+            || self.is_draining;
+        hold("liveness", !is_paused || has_releaser, || {
+            format!("nothing lifts {:?}", self.announced)
+        })
+    }
+}
