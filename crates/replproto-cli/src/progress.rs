@@ -55,7 +55,7 @@ impl Progress {
         mut self,
         work: impl Future<Output = T>,
         snapshots: &watch::Receiver<Snapshot>,
-        note: impl Fn() -> &'static str,
+        note: impl Fn(&Snapshot) -> &'static str,
     ) -> T {
         let mut work = pin!(work);
         let mut ticks = tokio::time::interval(SHOW_INTERVAL);
@@ -69,7 +69,7 @@ impl Progress {
                 _ = ticks.tick() => {
                     // Copied, so that the link is not held up while a terminal is slow.
                     let snapshot = snapshots.borrow().clone();
-                    self.show(&snapshot, note());
+                    self.show(&snapshot, note(&snapshot));
                 }
             }
         }

@@ -223,9 +223,11 @@ async fn follow(
             stop.drain(DRAIN_LIMIT);
         }
     });
-    let note = || {
+    let note = |snapshot: &Snapshot| {
         if faults.is_stalled() {
             "the store stalls"
+        } else if snapshot.link.stats.blobs_held > 0 {
+            "blobs are missing: the cursor is held"
         } else {
             ""
         }

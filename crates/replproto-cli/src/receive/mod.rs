@@ -53,7 +53,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let progress = Progress::start(PROGRESS_INTERVAL, None);
     let running = replproto_tokio::run(link, &mut sink, blobs.clone(), options);
-    let result = progress.during(running, &snapshots, || "").await;
+    let result = progress.during(running, &snapshots, |_| "").await;
     signals.abort();
     sink.close().await;
 
