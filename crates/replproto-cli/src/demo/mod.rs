@@ -37,7 +37,7 @@ At the end every record is compared and every blob is hashed.
 
 Examples:
   replproto demo
-  replproto demo --records 1000000 --keep /tmp/demo
+  replproto demo --records 1000000 --keep demo-data
 
 Exit codes: 0 everything is there as it should be; 1 it is not, or something went wrong; 2 usage; 130 a second interrupt.")]
 pub(crate) struct DemoArgs {
