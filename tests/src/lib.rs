@@ -1,1 +1,20 @@
-//! Shared helpers of the conformance and end-to-end tests.
+//! What the conformance tests share.
+
+use std::path::{Path, PathBuf};
+
+pub mod tagged;
+
+/// The folder with the golden data of this name: `tests/NAME`, or the one that the environment variable names. A
+/// relative one is looked for where the test runs (which is `tests`) and then at the root of the repository.
+pub fn golden_folder(name: &str, variable: &str) -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(folder) = std::env::var_os(variable) else {
+        return package.join(name);
+    };
+    let folder = PathBuf::from(folder);
+    if folder.exists() {
+        folder
+    } else {
+        package.join("..").join(folder)
+    }
+}

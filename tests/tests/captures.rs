@@ -6,9 +6,6 @@
 mod host;
 #[path = "captures/recording.rs"]
 mod recording;
-#[path = "vectors/tagged.rs"]
-#[allow(dead_code, reason = "the golden vectors need more of it")]
-mod tagged;
 
 use std::time::Duration;
 
@@ -21,6 +18,7 @@ use replproto_core::value::Value;
 use replproto_core::wire::Message;
 use replproto_core::wire::message::{CopyResume, SubscriptionRequest};
 use replproto_core::{Config, CopyCursor, Cursor, Input, Instant, Sequence, Start, WallTime};
+use replproto_tests::tagged;
 use serde_json::Value as Json;
 
 /// Messages up to this length are cut at each of their bytes.

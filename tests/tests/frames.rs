@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use replproto_cli::inspect::{JsonLines, inspect};
 use serde_json::Value as Json;
@@ -14,10 +14,7 @@ const COMPARED: [&str; 3] = ["record", "end_transaction", "table"];
 
 #[test]
 fn every_line_means_what_it_should() {
-    let folder = std::env::var_os("REPLPROTO_FRAMES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/frames")),
-        PathBuf::from,
-    );
+    let folder = replproto_tests::golden_folder("frames", "REPLPROTO_FRAMES");
     let entries =
         fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut compared = 0;

@@ -2,16 +2,13 @@
 //!
 //! `REPLPROTO_VECTORS` names another folder of the same files, for example from another seed of their generator.
 
-#[path = "vectors/tagged.rs"]
-mod tagged;
-
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use replproto_core::key::Key;
 use replproto_core::value::{Dictionary, JsonStyle, Profile, RawValue, Value};
+use replproto_tests::golden_folder;
+use replproto_tests::tagged::{self, as_written, bytes_of_hex, natural, ordered, same};
 use serde_json::Value as Json;
-use tagged::{as_written, bytes_of_hex, natural, ordered, same};
 
 /// Damaged inputs tried per file. More vectors or longer ones are damaged at fewer places.
 const DAMAGED_PER_FILE: usize = 40_000;
@@ -24,11 +21,7 @@ struct File {
 
 impl File {
     fn read(name: &str) -> Self {
-        let folder = std::env::var_os("REPLPROTO_VECTORS").map_or_else(
-            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors")),
-            PathBuf::from,
-        );
-        let path = folder.join(name);
+        let path = golden_folder("vectors", "REPLPROTO_VECTORS").join(name);
         let text = std::fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file: Json = serde_json::from_str(&text).expect("JSON");

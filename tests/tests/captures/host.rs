@@ -12,7 +12,7 @@ use replproto_core::{
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use crate::tagged;
+use replproto_tests::tagged;
 
 /// Records by the bytes of their keys.
 type Rows = BTreeMap<Vec<u8>, Value>;
@@ -119,7 +119,9 @@ impl Host {
             Event::EndTransaction(end) => {
                 let sequence = end.sequence.map(|sequence| sequence.0);
                 self.lines.push(format!("end {sequence:?}"));
-                self.cursor = end.cursor.or(self.cursor.take());
+                if end.cursor.is_some() {
+                    self.cursor = end.cursor;
+                }
                 answers.push(Input::Committed(end.id));
             }
             Event::Checkpoint(checkpoint) => {

@@ -13,10 +13,7 @@ pub(crate) struct Recording {
 }
 
 fn folder() -> PathBuf {
-    std::env::var_os("REPLPROTO_CAPTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/captures")),
-        PathBuf::from,
-    )
+    replproto_tests::golden_folder("captures", "REPLPROTO_CAPTURES")
 }
 
 impl Recording {

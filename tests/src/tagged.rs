@@ -4,7 +4,8 @@ use replproto_core::key::Key;
 use replproto_core::value::Value;
 use serde_json::Value as Json;
 
-pub(crate) fn bytes_of_hex(hex: &str) -> Vec<u8> {
+/// The bytes that hexadecimal text stands for.
+pub fn bytes_of_hex(hex: &str) -> Vec<u8> {
     assert!(hex.len().is_multiple_of(2), "odd hex {hex}");
     (0..hex.len())
         .step_by(2)
@@ -40,7 +41,7 @@ fn number(json: &Json) -> f64 {
 }
 
 /// The value that a tagged form stands for.
-pub(crate) fn value(json: &Json) -> Value {
+pub fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
@@ -85,7 +86,7 @@ pub(crate) fn value(json: &Json) -> Value {
 }
 
 /// The key that a tagged form stands for; `None` for what is no key, such as undefined.
-pub(crate) fn key(json: &Json) -> Option<Key> {
+pub fn key(json: &Json) -> Option<Key> {
     Some(match json {
         Json::Null => Key::Null,
         Json::Bool(value) => Key::Bool(*value),
@@ -103,7 +104,7 @@ pub(crate) fn key(json: &Json) -> Option<Key> {
 }
 
 /// Whether two values are the same: doubles by their bits (all NaN alike), fields in any order.
-pub(crate) fn same(a: &Value, b: &Value) -> bool {
+pub fn same(a: &Value, b: &Value) -> bool {
     let all =
         |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
     match (a, b) {
@@ -131,7 +132,7 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// What is left of a value that has been written: sets and regular expressions become arrays, and -0 loses its sign.
-pub(crate) fn as_written(value: &Value) -> Value {
+pub fn as_written(value: &Value) -> Value {
     let all = |values: &[Value]| values.iter().map(as_written).collect();
     match value {
         Value::Number(number) if *number == 0.0 => Value::Number(0.0),
@@ -157,7 +158,7 @@ pub(crate) fn as_written(value: &Value) -> Value {
 }
 
 /// Tagged JSON with the parts that have no order in a fixed one, to be compared as JSON.
-pub(crate) fn ordered(json: &Json) -> Json {
+pub fn ordered(json: &Json) -> Json {
     match json {
         Json::Array(elements) => elements.iter().map(ordered).collect(),
         Json::Object(fields) => {
@@ -175,7 +176,7 @@ pub(crate) fn ordered(json: &Json) -> Json {
 }
 
 /// Tagged JSON in the natural style: finite doubles as JSON numbers.
-pub(crate) fn natural(json: &Json) -> Json {
+pub fn natural(json: &Json) -> Json {
     match json {
         Json::Array(elements) => elements.iter().map(natural).collect(),
         Json::Object(fields) => match tag(json) {
