@@ -1,5 +1,9 @@
 //! Links of Harper's replication protocol on tokio.
 //!
+//! There are two ways to use them. [`run`] follows a publisher into a [`Sink`] and a [`BlobStore`]: it dials again whenever a
+//! link ends, and confirms what is durable. A [`Link`] is one link, as a stream of events that the application takes at its
+//! own pace and confirms itself. Either way the memory is bounded: when the application is slow, the socket is not read.
+//!
 //! Where the records go is a [`Sink`]: `SqliteSink` (feature `sqlite`, on by default) keeps them as tables that any SQLite
 //! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each
 //! in a file.

@@ -330,7 +330,6 @@ pub(crate) struct Shared<B> {
 
 /// An event, with its place in the link's queue. Dropping it gives the place back; places are given back in order, so one
 /// delivery that is kept holds up those after it in the end.
-#[must_use = "dropping a delivery says that the application is done with it"]
 pub struct Delivery {
     event: Event,
     place: Place,

@@ -269,3 +269,86 @@ impl AsyncWrite for Counted {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    async fn socket(limit: u64, pipe: usize) -> (Socket, DuplexStream) {
+        let (ours, theirs) = duplex(pipe);
+        (Socket::new(Box::new(ours), Vec::new(), limit).await, theirs)
+    }
+
+    async fn receive(socket: &mut Socket) -> Received {
+        poll_fn(|context| socket.poll_receive(context)).await
+    }
+
+    /// A frame of the publisher: not masked, less than 64 KiB.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first, 126];
+        frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[tokio::test]
+    async fn bytes_of_an_unfinished_message_are_heard() {
+        let (mut socket, mut peer) = socket(1 << 20, 1 << 16).await;
+        let bytes = frame(0x82, &[7; 1000]);
+        for part in bytes[..900].chunks(300) {
+            peer.write_all(part).await.unwrap();
+            match receive(&mut socket).await {
+                Received::Heard(300) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        peer.write_all(&bytes[900..]).await.unwrap();
+        match receive(&mut socket).await {
+            Received::Message(message) => assert_eq!(message, [7; 1000][..]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_message_does_not_hold_the_read_buffer() {
+        let (mut socket, mut peer) = socket(1 << 20, 1 << 16).await;
+        peer.write_all(&frame(0x82, &[1; 200])).await.unwrap();
+        let Received::Message(message) = receive(&mut socket).await else {
+            panic!("no message");
+        };
+        let message = message.try_into_mut().expect("nobody else has these bytes");
+        assert!(message.capacity() <= 256, "{}", message.capacity());
+    }
+
+    #[tokio::test]
+    async fn fragments_over_the_limit_are_too_large_together() {
+        let (mut socket, mut peer) = socket(1000, 1 << 16).await;
+        peer.write_all(&frame(0x02, &[1; 800])).await.unwrap();
+        peer.write_all(&frame(0x80, &[1; 800])).await.unwrap();
+        loop {
+            match receive(&mut socket).await {
+                Received::TooLarge(1600) => return,
+                Received::Heard(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_given_up() {
+        let (mut socket, _peer) = socket(1 << 20, 1 << 10).await;
+        let mut sent = 0;
+        loop {
+            socket.send(Message::Binary(vec![0; 10_000].into()));
+            sent += 10_000;
+            let polled = poll_fn(|context| Poll::Ready(socket.poll_send(context))).await;
+            match polled {
+                Poll::Pending => assert!(sent <= 2 * UNSENT_BYTES_MAX),
+                Poll::Ready(Err(TransportError::Unread(_))) => return,
+                Poll::Ready(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -179,9 +179,8 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
 
     /// From the cursor to the end of a link. `None`: dial again.
     async fn one_link(&mut self) -> Result<Option<Ended>, RunError<S::Error>> {
-        let (config, opening) = match self.prepare().await? {
-            Some(prepared) => prepared,
-            None => return Ok(None),
+        let Some((config, opening)) = self.prepare().await? else {
+            return Ok(None);
         };
         self.tell(|snapshot| snapshot.phase = Phase::Dialing);
         let dialled = tokio::select! {

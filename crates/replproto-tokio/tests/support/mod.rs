@@ -1,0 +1,301 @@
+//! A publisher for tests: it listens on the loopback and says what the test tells it to say.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use replproto_core::key::Key;
+use replproto_core::value::{Profile, Value};
+use replproto_core::wire::entry::Flags;
+use replproto_core::wire::message::{
+    Capabilities, ChunkHeader, NodeName, SubscriptionRequest, TableStructure,
+};
+use replproto_core::wire::{BatchBuilder, Message, NewEntry, SUBPROTOCOL};
+use replproto_core::{Sequence, WallTime};
+use replproto_tokio::{Endpoint, LinkConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Bytes, Message as Frame};
+
+pub const NAME: &str = "node-a";
+pub const DATABASE: &str = "data";
+pub const TABLE: &str = "Dog";
+pub const TIME: f64 = 1_747_252_561_000.0;
+
+/// Far longer than anything takes: a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something that must come.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, what).await.expect("it never came")
+}
+
+/// Waits until something is true.
+pub async fn until(mut what: impl FnMut() -> bool) {
+    soon(async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+pub struct Publisher {
+    listener: TcpListener,
+}
+
+impl Publisher {
+    pub async fn bind() -> Self {
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        let address = self.listener.local_addr().unwrap();
+        format!("ws://{address}").parse().unwrap()
+    }
+
+    pub fn config(&self) -> LinkConfig {
+        LinkConfig::new(self.endpoint(), "us", DATABASE)
+    }
+
+    pub async fn accept_raw(&self) -> TcpStream {
+        soon(self.listener.accept()).await.unwrap().0
+    }
+
+    /// Accepts a WebSocket and says nothing.
+    pub async fn accept(&self) -> Peer {
+        let authorization = Arc::new(Mutex::new(None));
+        let seen = authorization.clone();
+        #[allow(clippy::result_large_err)]
+        let callback = move |request: &Request, mut response: Response| {
+            let header = |name: &str| {
+                let value = request.headers().get(name)?;
+                Some(value.to_str().unwrap().to_owned())
+            };
+            assert_eq!(
+                header("sec-websocket-protocol").as_deref(),
+                Some(SUBPROTOCOL)
+            );
+            *seen.lock().unwrap() = header("authorization");
+            let headers = response.headers_mut();
+            headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+            Ok(response)
+        };
+        let stream = self.accept_raw().await;
+        let socket = tokio_tungstenite::accept_hdr_async(stream, callback);
+        let socket = soon(socket).await.unwrap();
+        let authorization = authorization.lock().unwrap().take();
+        Peer {
+            socket,
+            authorization,
+            pings: 0,
+        }
+    }
+
+    /// Accepts a link and answers its subscription.
+    pub async fn link(&self) -> (Peer, SubscriptionRequest) {
+        let mut peer = self.accept().await;
+        let request = peer.set_up().await;
+        (peer, request)
+    }
+}
+
+/// What the subscriber said.
+#[derive(Debug)]
+pub enum Said {
+    Message(Message),
+    Closed(Option<(u16, String)>),
+    /// The connection broke.
+    Gone,
+}
+
+pub struct Peer {
+    pub socket: WebSocketStream<TcpStream>,
+    pub authorization: Option<String>,
+    pub pings: u32,
+}
+
+impl Peer {
+    pub async fn send(&mut self, message: &Message) {
+        self.send_bytes(message.encode()).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        soon(self.socket.send(Frame::Binary(bytes.into())))
+            .await
+            .unwrap();
+    }
+
+    /// The next thing that the subscriber says, apart from pings.
+    pub async fn hear(&mut self) -> Said {
+        loop {
+            match soon(self.socket.next()).await {
+                Some(Ok(Frame::Binary(bytes))) => {
+                    return Said::Message(Message::decode(&bytes).unwrap());
+                }
+                Some(Ok(Frame::Ping(_))) => self.pings += 1,
+                Some(Ok(Frame::Close(frame))) => {
+                    let frame = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                    // Sends the answer.
+                    let _ = soon(self.socket.flush()).await;
+                    return Said::Closed(frame);
+                }
+                Some(Ok(other)) => panic!("{other:?}"),
+                Some(Err(_)) | None => return Said::Gone,
+            }
+        }
+    }
+
+    /// Waits for the next confirmation.
+    pub async fn confirmed(&mut self) -> f64 {
+        match self.hear().await {
+            Said::Message(Message::CommittedUpdate(sequence)) => sequence.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until this is confirmed; earlier ones may come first.
+    pub async fn confirmed_up_to(&mut self, sequence: f64) {
+        loop {
+            let confirmed = self.confirmed().await;
+            assert!(confirmed <= sequence, "{confirmed} was never sent");
+            if confirmed == sequence {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the close frame, past any confirmations.
+    pub async fn closed(&mut self) -> Option<(u16, String)> {
+        loop {
+            match self.hear().await {
+                Said::Closed(frame) => return frame,
+                Said::Message(Message::CommittedUpdate(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub async fn close(&mut self, code: u16, reason: &str) {
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.to_owned().into(),
+        };
+        soon(self.socket.close(Some(frame))).await.unwrap();
+    }
+
+    /// The greeting, the subscription, and the answer to it.
+    pub async fn set_up(&mut self) -> SubscriptionRequest {
+        match self.hear().await {
+            Said::Message(Message::NodeName(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        self.send(&Message::NodeName(NodeName {
+            name: Some(NAME.into()),
+            database: DATABASE.into(),
+            tables: Vec::new(),
+            capabilities: Some(Capabilities {
+                setup_ack: 1.0,
+                setup_budget: None,
+            }),
+        }))
+        .await;
+        let request = match self.hear().await {
+            Said::Message(Message::SubscriptionRequest(request)) => request,
+            other => panic!("{other:?}"),
+        };
+        self.send(&Message::Schema {
+            tables: Vec::new(),
+            database: DATABASE.into(),
+            request: request.request,
+        })
+        .await;
+        self.send(&Message::NodeMap {
+            ids: vec![(NAME.into(), 0)],
+            subscribed: Vec::new(),
+        })
+        .await;
+        let mut structure = TableStructure::default();
+        structure.definition.table = TABLE.into();
+        self.send(&Message::TableStructure(structure)).await;
+        request
+    }
+
+    /// A transaction that puts these records, each with its number as its value.
+    pub async fn put(&mut self, keys: &[&str], sequence: f64) {
+        self.send_bytes(batch(keys, sequence)).await;
+    }
+
+    /// A record that refers to a blob.
+    pub async fn put_blob(&mut self, key: &str, file: &str, sequence: f64) {
+        let mut payload = vec![0x93, 0xde, 0, 0, 0, 0xa0 | file.len() as u8];
+        payload.extend_from_slice(file.as_bytes());
+        let value = Value::Object(vec![("photo".into(), Value::Blob(payload))]);
+        let mut batch = BatchBuilder::new(WallTime(TIME));
+        batch.entry(&NewEntry {
+            kind: 1,
+            flags: Flags::FULL.with(Flags::BLOBS),
+            key: &Key::Text(key.into()).encode().unwrap(),
+            version: TIME,
+            value: &value.encode(Profile::Table).unwrap(),
+            ..NewEntry::default()
+        });
+        self.send_bytes(batch.finish(Some(Sequence(sequence))))
+            .await;
+    }
+
+    pub async fn chunk(&mut self, file: &str, bytes: &[u8], finished: bool) {
+        self.send(&Message::BlobChunk {
+            header: ChunkHeader {
+                file: file.into(),
+                finished,
+                ..ChunkHeader::default()
+            },
+            body: Bytes::copy_from_slice(bytes),
+        })
+        .await;
+    }
+}
+
+/// A transaction that puts these records.
+pub fn batch(keys: &[&str], sequence: f64) -> Vec<u8> {
+    padded_batch(keys, 0, sequence)
+}
+
+/// The same with a text of so many bytes in each record.
+pub fn padded_batch(keys: &[&str], padding: usize, sequence: f64) -> Vec<u8> {
+    let mut batch = BatchBuilder::new(WallTime(TIME));
+    for key in keys {
+        let value = Value::Object(vec![
+            ("n".into(), Value::Number(sequence)),
+            ("text".into(), Value::Text("x".repeat(padding))),
+        ]);
+        batch.entry(&NewEntry {
+            kind: 1,
+            flags: Flags::FULL,
+            key: &Key::Text((*key).into()).encode().unwrap(),
+            version: TIME + sequence,
+            value: &value.encode(Profile::Table).unwrap(),
+            ..NewEntry::default()
+        });
+    }
+    batch.finish(Some(Sequence(sequence)))
+}
+
+/// The ids that a memory sink holds.
+pub fn keys(view: &replproto_tokio::MemoryView) -> Vec<String> {
+    view.rows(TABLE)
+        .keys()
+        .map(|id| match Key::decode(id).unwrap() {
+            Key::Text(text) => text,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
