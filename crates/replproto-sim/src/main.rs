@@ -36,9 +36,8 @@ fn main() -> ExitCode {
             .map_or(0, |since| since.as_secs())
     };
     let first = arguments.seed.unwrap_or_else(clock);
-    let seeds = arguments
-        .seeds
-        .unwrap_or(if arguments.seed.is_some() { 1 } else { 100 });
+    let default = if arguments.seed.is_some() { 1 } else { 100 };
+    let seeds = arguments.seeds.unwrap_or(default);
     println!(
         "{seeds} worlds of {} steps from seed {first}",
         arguments.steps

@@ -179,7 +179,7 @@ impl Peer {
         }
         let resume = subscription.copy_resume.as_ref();
         let resume = resume.filter(|resume| resume.start.0 >= source.floor());
-        let start = resume.map_or(source.head(), |resume| resume.start.0);
+        let start = resume.map_or_else(|| source.head(), |resume| resume.start.0);
         if !self.manner.is_old {
             self.send(&Message::CopyStart {
                 start: WallTime(start),
@@ -193,7 +193,7 @@ impl Peer {
     }
 
     fn copy(&mut self, start: f64, after: Option<Place>, source: &Source, rng: &mut Rng) {
-        let from = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rows: Vec<_> = source
             .rows
             .range((from, Bound::Unbounded))

@@ -1,0 +1,122 @@
+//! What is compared with the source: the durable prefix at every commit, everything at the end.
+
+use replproto_core::event::{BlobFailure, BlobFault};
+
+use super::World;
+use crate::oracles::{Result, hold};
+
+impl World {
+    /// A blob is gone only if the source has failed to read it on enough links.
+    pub(super) fn check_failure(&mut self, failure: &BlobFailure, is_gone: bool) -> Result {
+        let file = failure.file.to_string();
+        let is_local = matches!(failure.fault, BlobFault::Local { .. });
+        hold("blobs", !(is_local && is_gone), || {
+            format!("blob {file} is gone for our own fault")
+        })?;
+        if is_local {
+            return Ok(());
+        }
+        let links = self.failed_on.entry(file).or_default();
+        links.insert(self.epoch);
+        let tries = self.config.limits.blob_tries as usize;
+        hold("blobs", !is_gone || links.len() >= tries, || {
+            format!("blob {} is gone after {} links", failure.file, links.len())
+        })
+    }
+
+    pub(super) fn has_converged(&self) -> bool {
+        let Some(host) = &self.host else {
+            return false;
+        };
+        host.receiver.is_idle()
+            && self.network.is_empty()
+            && self.peer.is_caught_up(&self.source)
+            && self.jobs.is_empty()
+            && self.store.sequence() >= self.source.head()
+    }
+
+    /// What is still missing.
+    pub(super) fn pending(&self) -> String {
+        let Some(host) = &self.host else {
+            return "a link".into();
+        };
+        format!(
+            "cursor {:?} of {}, {} jobs, network empty: {}, peer caught up: {}, paused for {}, {} events and {} commits out",
+            self.store.cursor(),
+            self.source.head(),
+            self.jobs.len(),
+            self.network.is_empty(),
+            self.peer.is_caught_up(&self.source),
+            host.receiver.pause_reasons(),
+            host.receiver.events_out(),
+            host.receiver.commits_out(),
+        )
+    }
+
+    /// The store holds what the source holds.
+    pub(super) fn check_equal(&self) -> Result {
+        let (ours, theirs) = (
+            self.store.rows().collect::<Vec<_>>(),
+            self.source.rows.iter().collect::<Vec<_>>(),
+        );
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            hold("completeness", ours == theirs, || {
+                format!("{ours:?} instead of {theirs:?}")
+            })?;
+        }
+        let (ours, theirs) = (ours.len(), theirs.len());
+        hold("completeness", ours == theirs, || {
+            format!("{ours} rows instead of {theirs}")
+        })?;
+        if let Some(host) = &self.host {
+            let held = host.receiver.retained_bytes();
+            hold("bounds", held == 0, || {
+                format!("{held} bytes are held for nothing")
+            })?;
+        }
+        let files = self
+            .source
+            .rows
+            .values()
+            .filter_map(|row| row.file.as_ref());
+        for file in files.filter(|file| !self.gone.contains(file)) {
+            hold("completeness", self.store.blob(file).is_some(), || {
+                format!("blob {file} is missing")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Everything up to the durable cursor is durable, with its blobs.
+    pub(super) fn check_prefix(&mut self) -> Result {
+        let end = self.source.after(self.store.sequence());
+        for transaction in &self.source.log[self.checked.min(end)..end] {
+            for change in &transaction.changes {
+                let version = self.store.version(&change.place);
+                let newest = self.source.rows.get(&change.place);
+                let is_superseded = newest.is_none_or(|row| row.version > transaction.sequence);
+                let is_there = version.is_some_and(|version| version >= transaction.sequence);
+                hold("durability", is_there || is_superseded, || {
+                    format!(
+                        "{:?} of {} is not durable",
+                        change.place, transaction.sequence
+                    )
+                })?;
+                let file = change.row.as_ref().and_then(|row| row.file.as_ref());
+                if let Some(file) = file
+                    && version == Some(transaction.sequence)
+                {
+                    // A row that went away while it was being copied is not sent again; the log takes it away.
+                    let is_passing = self.has_copied && is_superseded;
+                    let is_there =
+                        self.store.blob(file).is_some() || self.gone.contains(file) || is_passing;
+                    hold("durability", is_there, || {
+                        format!("blob {file} is passed and not saved")
+                    })?;
+                }
+            }
+        }
+        self.checked = self.checked.max(end);
+        Ok(())
+    }
+}
