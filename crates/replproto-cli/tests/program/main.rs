@@ -1,8 +1,11 @@
 //! The program from outside: what it prints, what it writes, and how it ends.
 
+mod kill;
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,57 +16,7 @@ use replproto_core::wire::message::{ChunkHeader, TableStructure};
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
 use replproto_core::{Sequence, TableDefinition, WallTime};
 use serde_json::Value as Json;
-
-fn replproto(options: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_replproto"));
-    command.args(options).env_remove("RUST_LOG");
-    command
-}
-
-fn run(options: &[&str]) -> Output {
-    replproto(options).output().expect("the program starts")
-}
-
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
-}
-
-/// The publisher of the demo. It is gone when this is dropped.
-struct Publisher {
-    child: Child,
-    url: String,
-}
-
-impl Publisher {
-    fn start(records: u64, blobs: u64) -> Self {
-        let (records, blobs) = (records.to_string(), blobs.to_string());
-        let mut child = replproto(&["demo-publisher", "--records", &records, "--blobs", &blobs])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the publisher starts");
-        let mut port = String::new();
-        let output = child.stdout.as_mut().expect("a pipe");
-        BufReader::new(output).read_line(&mut port).expect("a port");
-        let url = format!("ws://127.0.0.1:{}", port.trim());
-        Self { child, url }
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::{Publisher, code, replproto, run, stderr, stdout};
 
 /// A file of messages: each after its length.
 fn write_messages(path: &Path, messages: &[Vec<u8>]) {
