@@ -18,6 +18,7 @@ use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::blobs::{BlobInfo, BlobStore};
+use crate::describe::describe;
 use crate::link::LinkEnd;
 use crate::progress::{LinkSnapshot, Phase, Progress};
 use crate::record::Recorder;
@@ -341,7 +342,8 @@ impl<B: BlobStore> Driver<B> {
     async fn finish(mut self, close: Close) -> LinkEnd {
         let now = self.clock.now();
         self.tell_progress(now);
-        tracing::info!(reason = %close.reason, "the link is over");
+        let transport = self.lost.as_ref().map(|error| describe(error));
+        tracing::info!(reason = %close.reason, transport, "the link is over");
         self.parts.exchange.end();
         let frame = close.frame.clone().or_else(|| self.own_frame());
         let is_gone = frame.is_none() && self.lost.is_some();

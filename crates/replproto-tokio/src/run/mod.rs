@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replproto_core::config::ConfigError;
-use replproto_core::{Backoff, BlobTries, CloseReason, CursorError, Epoch, Start, Stats};
+use replproto_core::{
+    Backoff, BlobTries, CloseReason, Cursor, CursorError, Epoch, Start, Stats, StoredCursor,
+};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -70,6 +72,7 @@ pub async fn run<S: Sink, B: BlobStore>(
         backoff: Backoff::new(options.first_delay, options.longest_delay),
         grouping: pump::bounded(options.grouping, link.core.flow.commits.high.items),
         ignores_cursor: options.ignore_cursor,
+        durable: None,
         epoch: Epoch(0),
         blob_tries: BlobTries::default(),
         storage_failures: 0,
@@ -149,6 +152,8 @@ struct Runner<'a, S, B> {
     backoff: Backoff,
     grouping: Grouping,
     ignores_cursor: bool,
+    /// The cursor that the sink had before the dial, if it is not ignored.
+    durable: Option<Cursor>,
     epoch: Epoch,
     blob_tries: BlobTries,
     /// In a row.
@@ -224,6 +229,10 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             Ok(stored) => stored,
             Err(error) => return self.storage_failed(error).map(|()| None),
         };
+        self.durable = match &stored.cursor {
+            StoredCursor::Found(cursor) if !self.ignores_cursor => Some(cursor.clone()),
+            _ => None,
+        };
         let mut config = self.link.clone();
         let configured = self.options.start.clone();
         let start = if self.ignores_cursor {
@@ -235,10 +244,8 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             }
             Start::choose(stored.cursor, configured)?
         };
-        if let Start::Resume(cursor) = &start {
-            let cursor = cursor.clone();
-            self.tell(|snapshot| snapshot.cursor = Some(cursor));
-        }
+        let cursor = self.durable.clone();
+        self.tell(|snapshot| snapshot.cursor = cursor);
         self.epoch.0 += 1;
         let opening = Opening {
             epoch: self.epoch,
@@ -250,8 +257,15 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
 
     /// Moves what the link brings into the sink. What is not committed is rolled back when this returns.
     async fn pump(&mut self, link: &Link) -> Result<(), S::Error> {
+        let cursor = self.durable.clone();
         let watch = forward(&self.options.stop, self.deadline, link);
-        let mut pump = Pump::new(&mut *self.sink, link, self.grouping, &self.shared.progress);
+        let mut pump = Pump::new(
+            &mut *self.sink,
+            link,
+            self.grouping,
+            &self.shared.progress,
+            cursor,
+        );
         let worked = tokio::select! {
             never = watch => match never {},
             worked = pump.work() => worked,
@@ -261,10 +275,9 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         {
             tracing::warn!(error = %describe(&error), "cannot roll back");
         }
-        if pump.has_committed {
-            self.storage_failures = 0;
-        }
         if pump.has_advanced {
+            // Any other commit may have worked because it had nothing in it.
+            self.storage_failures = 0;
             self.backoff.cursor_advanced();
             self.ignores_cursor = false;
         }

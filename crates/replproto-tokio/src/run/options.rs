@@ -14,7 +14,8 @@ use crate::progress::Snapshot;
 pub struct RunOptions {
     /// Where to start when the sink has no cursor. A stored cursor always wins (`protocol.md` section 15, ruling 14).
     pub start: Start,
-    /// Start at [`start`](Self::start) although there is a cursor. Holds for the first link only.
+    /// Start at [`start`](Self::start) although there is a cursor, and whoever gave it. Holds until a link has brought a
+    /// cursor of its own.
     pub ignore_cursor: bool,
     /// End well after so long without a message, when nothing is under way: set up, no base copy, no blob open or
     /// missing, nothing queued and nothing to be confirmed. Time in which this process was not running does not count.
@@ -25,7 +26,7 @@ pub struct RunOptions {
     pub first_delay: Duration,
     /// The longest delay before a dial.
     pub longest_delay: Duration,
-    /// How often the sink may fail in a row before the run ends with its error. At least 1.
+    /// How often the sink may fail, without the cursor advancing in between, before the run ends with its error.
     pub storage_tries: u32,
     /// How much is put into one storage transaction.
     pub grouping: Grouping,

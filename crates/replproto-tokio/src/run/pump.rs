@@ -27,10 +27,10 @@ pub(super) struct Pump<'a, S> {
     grouping: Grouping,
     progress: &'a Progress,
     group: Option<Group>,
-    /// A cursor has become durable.
+    /// The cursor that is durable.
+    cursor: Option<Cursor>,
+    /// It has advanced.
     pub(super) has_advanced: bool,
-    /// The sink has committed.
-    pub(super) has_committed: bool,
 }
 
 /// What the open storage transaction holds.
@@ -111,6 +111,7 @@ impl<'a, S: Sink> Pump<'a, S> {
         link: &'a Link,
         grouping: Grouping,
         progress: &'a Progress,
+        cursor: Option<Cursor>,
     ) -> Self {
         Self {
             sink,
@@ -118,8 +119,8 @@ impl<'a, S: Sink> Pump<'a, S> {
             grouping,
             progress,
             group: None,
+            cursor,
             has_advanced: false,
-            has_committed: false,
         }
     }
 
@@ -193,8 +194,10 @@ impl<'a, S: Sink> Pump<'a, S> {
             return Ok(());
         };
         self.sink.commit(group.cursor.clone()).await?;
-        self.has_committed = true;
-        self.has_advanced |= group.cursor.is_some();
+        if group.cursor.is_some() && group.cursor != self.cursor {
+            self.has_advanced = true;
+            self.cursor = group.cursor;
+        }
         tracing::trace!(
             transactions = group.ids.len(),
             records = group.records,
@@ -205,9 +208,7 @@ impl<'a, S: Sink> Pump<'a, S> {
         self.link.exchange().answer_all(committed);
         self.progress.update(|snapshot| {
             snapshot.storage_commits += 1;
-            if group.cursor.is_some() {
-                snapshot.cursor = group.cursor;
-            }
+            snapshot.cursor.clone_from(&self.cursor);
         });
         Ok(())
     }
