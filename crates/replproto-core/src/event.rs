@@ -81,7 +81,8 @@ pub struct CopyStarted {
     /// Not asked for: the publisher no longer has the log from the requested position on. What it deleted meanwhile
     /// is only known at the copy's end (`protocol.md` section 15, ruling 15).
     pub forced: bool,
-    /// It goes on where an earlier link stopped.
+    /// It goes on where an earlier link stopped. Otherwise the store forgets what an earlier copy has marked, and in the
+    /// same step the copy in the cursor that it has: going on with that copy would remove rows that are no longer marked.
     pub resumed: bool,
 }
 

@@ -202,12 +202,14 @@ impl Ledger {
         }
     }
 
-    /// A base copy begins anew: an end of it that is not settled does not count any more.
-    pub(super) fn discard_copy_end(&mut self) {
+    /// A base copy begins anew: nothing that its last pass would have moved counts any more. A store has forgotten what
+    /// that pass had seen, so a cursor in it, stored from now on, would lead to a copy that removes what it did not see.
+    pub(super) fn discard_copy(&mut self) {
         for transaction in self.transactions.values_mut() {
-            if matches!(transaction.advance.copy, Some(CopyStep::Complete(_))) {
-                transaction.advance.copy = None;
-            }
+            transaction.advance = Advance::default();
+        }
+        if self.reached.is_ahead_of(&self.handed) {
+            self.reached.cursor = self.handed.cursor.clone();
         }
     }
 
@@ -423,7 +425,7 @@ mod tests {
             sequence: None,
             copy: Some(CopyStep::Complete(Sequence(7.0))),
         });
-        ledger.discard_copy_end();
+        ledger.discard_copy();
         ledger.committed(waiting).unwrap();
         ledger.blob_settled(waiting);
         assert!(!ledger.copy_completed);

@@ -4,10 +4,11 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::close::CloseReason;
 use crate::command::Command;
 use crate::config::{Mode, TableFilter};
 use crate::cursor::{CopyCursor, Cursor, Start};
-use crate::error::{CloseReason, LinkError, Misuse, Watchdog};
+use crate::error::{LinkError, Misuse, Watchdog};
 use crate::event::{CopyStarted, Event, Schema};
 use crate::id::Name;
 use crate::key::Key;
@@ -401,7 +402,9 @@ impl Receiver {
             && resume
                 .as_ref()
                 .is_some_and(|resume| identity == Some((resume.start, resume.order)));
-        self.ledger.discard_copy_end();
+        if !is_first_pass {
+            self.ledger.discard_copy();
+        }
         self.session.copy = Copying::Running {
             identity,
             end: None,

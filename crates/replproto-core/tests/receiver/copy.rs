@@ -163,6 +163,33 @@ fn a_second_start_begins_a_new_pass() {
 }
 
 #[test]
+fn a_new_pass_forgets_the_progress_of_the_last() {
+    for is_complete in [false, true] {
+        let mut driver = copying();
+        driver.feed(Batch::new().put("a").end());
+        driver.feed(Batch::new().put_blobs("b", &[file(1)]).end());
+        driver.feed(Batch::new().put("c").end());
+        if is_complete {
+            driver.feed(Batch::new().end_at(100.0));
+            driver.feed(wire::copy_complete());
+            driver.feed(Batch::new().put("live").end_at(101.0));
+        }
+        driver.feed(wire::copy_start(200.0));
+        let before = driver.persisted().clone();
+        driver.feed(Chunk::of(1).last(b"x"));
+        driver.pass(Duration::from_millis(2));
+        assert_eq!(*driver.persisted(), before, "a cursor of the last pass");
+        assert!(driver.confirmed.is_empty());
+        driver.feed(Batch::new().put("a").end());
+        let cursor = driver.persisted().copy.as_ref().expect("a copy");
+        assert_eq!(
+            (cursor.copy_start, &cursor.after_key[..]),
+            (WallTime(200.0), &b"a"[..])
+        );
+    }
+}
+
+#[test]
 fn a_copy_that_was_not_asked_for_is_forced() {
     let mut driver = Driver::connected(config(), Start::Resume(Cursor::at(Sequence(50.0))));
     driver.feed_all(wire::handshake());
