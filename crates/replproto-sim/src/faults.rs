@@ -27,6 +27,8 @@ pub struct Faults {
     pub failing_reads: u64,
     /// The publisher forgets the beginning of its log.
     pub purge: bool,
+    /// The publisher begins its copy again on the same link.
+    pub recopy: bool,
     /// The link is drained and closed by its host.
     pub drain: bool,
 }
@@ -47,6 +49,7 @@ impl Faults {
             failing_saves: if save { 7 } else { 0 },
             failing_reads: if read { 11 } else { 0 },
             purge: on(),
+            recopy: on(),
             drain: on(),
         }
     }
@@ -65,6 +68,7 @@ impl fmt::Display for Faults {
             ("failing_saves", self.failing_saves > 0),
             ("failing_reads", self.failing_reads > 0),
             ("purge", self.purge),
+            ("recopy", self.recopy),
             ("drain", self.drain),
         ];
         let on: Vec<&str> = named

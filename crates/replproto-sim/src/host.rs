@@ -80,7 +80,11 @@ impl Host {
                     .copy_start
                     .map_or(self.epoch, |start| start.0.to_bits());
                 self.handed_pass = Some(pass);
-                Item::Other
+                if started.resumed {
+                    Item::Other
+                } else {
+                    Item::Change(Step::Forget)
+                }
             }
             Event::CopyCompleted(checkpoint) => {
                 let pass = self.handed_pass.take();

@@ -57,6 +57,7 @@ struct Transfer {
 pub(crate) struct Manner {
     pub(crate) is_old: bool,
     pub(crate) failing_reads: u64,
+    pub(crate) recopies: bool,
 }
 
 #[derive(Debug)]
@@ -157,6 +158,9 @@ impl Peer {
                 self.stage = Stage::Following {
                     index: source.after(start),
                 };
+                if self.recopies(rng) {
+                    self.start_copy(source.head(), None);
+                }
             }
             Stage::Following { index } => self.follow(index, source, rng),
         }
@@ -180,19 +184,30 @@ impl Peer {
         let resume = subscription.copy_resume.as_ref();
         let resume = resume.filter(|resume| resume.start.0 >= source.floor());
         let start = resume.map_or_else(|| source.head(), |resume| resume.start.0);
+        self.start_copy(start, resume.and_then(place_of));
+    }
+
+    fn start_copy(&mut self, start: f64, after: Option<Place>) {
         if !self.manner.is_old {
             self.send(&Message::CopyStart {
                 start: WallTime(start),
                 order: 1,
             });
         }
-        self.stage = Stage::Copying {
-            start,
-            after: resume.and_then(place_of),
-        };
+        self.stage = Stage::Copying { start, after };
+    }
+
+    /// Whether the copy begins again here: once on a link, if at all.
+    fn recopies(&mut self, rng: &mut Rng) -> bool {
+        let recopies = self.manner.recopies && !self.manner.is_old && rng.chance(100);
+        self.manner.recopies &= !recopies;
+        recopies
     }
 
     fn copy(&mut self, start: f64, after: Option<Place>, source: &Source, rng: &mut Rng) {
+        if self.recopies(rng) {
+            return self.start_copy(source.head(), None);
+        }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rows: Vec<_> = source
             .rows

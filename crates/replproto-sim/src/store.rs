@@ -16,6 +16,8 @@ pub(crate) enum Step {
         row: Option<Row>,
         pass: Option<u64>,
     },
+    /// A copy begins from nothing: the stored cursor must not lead back into an earlier one.
+    Forget,
     /// The copy of this pass is complete: what it has not brought is gone at the source.
     Sweep { pass: u64 },
 }
@@ -66,13 +68,21 @@ impl Store {
                     row,
                     pass,
                 } => self.apply(place, version, row, pass),
+                Step::Forget => {
+                    if job.order > self.cursor_order
+                        && let Some(cursor) = &mut self.cursor
+                    {
+                        cursor.copy = None;
+                        self.cursor_order = job.order;
+                    }
+                }
                 Step::Sweep { pass } => self
                     .kept
                     .retain(|_, kept| kept.row.is_none() || kept.pass == Some(pass)),
             }
         }
         if let Some(cursor) = job.cursor
-            && job.order > self.cursor_order
+            && job.order >= self.cursor_order
         {
             self.cursor = Some(cursor);
             self.cursor_order = job.order;

@@ -40,7 +40,7 @@ fn hundreds_of_worlds_hold() {
 fn every_fault_is_drawn() {
     let mut rng = Rng::new(1);
     let drawn: Vec<Faults> = (0..200).map(|_| Faults::draw(&mut rng)).collect();
-    let has: [fn(&Faults) -> bool; 11] = [
+    let has: [fn(&Faults) -> bool; 12] = [
         |faults| faults.split,
         |faults| faults.cut,
         |faults| faults.crash,
@@ -51,6 +51,7 @@ fn every_fault_is_drawn() {
         |faults| faults.failing_saves > 0,
         |faults| faults.failing_reads > 0,
         |faults| faults.purge,
+        |faults| faults.recopy,
         |faults| faults.drain,
     ];
     for (index, has) in has.iter().enumerate() {

@@ -104,7 +104,8 @@ impl World {
             Item::Change(step) => host.staged.push(step),
             Item::Commit { id, cursor } => {
                 let steps = std::mem::take(&mut host.staged);
-                self.begin_job(id, steps, cursor, false);
+                let forgets = steps.iter().any(|step| matches!(step, Step::Forget));
+                self.begin_job(id, steps, cursor, forgets);
             }
             Item::CopyCompleted { id, cursor, pass } => {
                 self.begin_job(id, vec![Step::Sweep { pass }], Some(cursor), true);

@@ -38,6 +38,7 @@ impl World {
         self.peer = Peer::new(Manner {
             is_old: self.is_old,
             failing_reads: self.faults.failing_reads,
+            recopies: self.faults.recopy,
         });
         self.network = Network::default();
         self.input(Input::Connected)

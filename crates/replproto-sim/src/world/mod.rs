@@ -154,6 +154,7 @@ impl World {
             peer: Peer::new(Manner {
                 is_old,
                 failing_reads: 0,
+                recopies: false,
             }),
             network: Network::default(),
             is_delivering: false,
