@@ -1,13 +1,11 @@
 //! What the core tells the host.
 
-use alloc::string::String;
-use core::fmt;
-
 use bytes::Bytes;
 
-use crate::error::CloseReason;
+use crate::close::Close;
 use crate::event::Event;
 use crate::id::{BlobId, Name};
+use crate::pause::PauseReason;
 
 /// Something the host has to do, in the order in which [`Receiver::poll_command`](crate::Receiver::poll_command) gives it.
 #[derive(Clone, Debug)]
@@ -56,73 +54,6 @@ pub enum Command {
     Resume(PauseReason),
     /// The link is over. Always the last command, and given exactly once.
     Close(Close),
-}
-
-/// How a link ended, and what to do about the socket.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Close {
-    /// Why.
-    pub reason: CloseReason,
-    /// The close frame to send, if any. Without one the socket is to be dropped.
-    pub frame: Option<CloseFrame>,
-}
-
-/// The content of a WebSocket close frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloseFrame {
-    /// `None`: an empty close frame.
-    pub code: Option<u16>,
-    /// At most 123 bytes, cut at a character boundary (`protocol.md` section 1.3).
-    pub reason: String,
-}
-
-/// Why the socket is not read. Any of them stops reading; any but [`PauseReason::InboundQueue`] also stops decoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum PauseReason {
-    /// Too many bytes of messages are held: not decoded yet, or pinned by events and chunks that are still out.
-    InboundQueue,
-    /// Too many events are out that the application has not taken.
-    ConsumerQueue,
-    /// Too many transactions are out that are not durable.
-    CommitBacklog,
-    /// Too many bytes of blobs are out that are not written.
-    BlobStream,
-    /// The application said that it is not ready.
-    NotReady,
-}
-
-impl PauseReason {
-    /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::InboundQueue,
-        Self::ConsumerQueue,
-        Self::CommitBacklog,
-        Self::BlobStream,
-        Self::NotReady,
-    ];
-
-    /// A stable number, for tables.
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The name, in the form used in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InboundQueue => "inbound_queue",
-            Self::ConsumerQueue => "consumer_queue",
-            Self::CommitBacklog => "commit_backlog",
-            Self::BlobStream => "blob_stream",
-            Self::NotReady => "not_ready",
-        }
-    }
-}
-
-impl fmt::Display for PauseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Why a blob is thrown away.

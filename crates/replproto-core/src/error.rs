@@ -13,9 +13,9 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use crate::command::{CloseFrame, PauseReason};
 use crate::id::{BlobId, CommitId};
-use crate::value::ValueError;
+use crate::pause::PauseReasons;
+use crate::wire::WireError;
 
 /// The host broke the contract. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -61,65 +61,6 @@ pub enum Misuse {
     /// A message before [`Input::Connected`](crate::Input::Connected), or a second one of those.
     #[error("the connection is not in a state for this input")]
     OutOfOrder,
-}
-
-/// Why a link ended.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The host asked for it.
-    #[error("the host shut the link down")]
-    Shutdown,
-    /// The host asked for it, and everything in hand is done.
-    #[error("the link was drained")]
-    Drained,
-    /// The host asked for it, and the deadline came first.
-    #[error("the link was not drained in time")]
-    DrainTimedOut,
-    /// The peer closed the WebSocket.
-    #[error("the peer closed the connection with {code} {reason:?}")]
-    PeerClosed {
-        /// The close code; 1005 if there was none.
-        code: u16,
-        /// Its text.
-        reason: String,
-    },
-    /// The peer sent DISCONNECT (`protocol.md` section 3.13).
-    #[error("the peer sent DISCONNECT")]
-    Disconnected,
-    /// The connection broke.
-    #[error("the connection was lost")]
-    TransportLost,
-    /// We ended it.
-    #[error(transparent)]
-    Error(#[from] LinkError),
-}
-
-impl CloseReason {
-    /// Whether the host should dial again. Everything is transient but what the host asked for itself
-    /// (`protocol.md` section 1.3, rule of B).
-    pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Shutdown | Self::Drained | Self::DrainTimedOut)
-    }
-
-    /// The frame to close with (`protocol.md` section 15, ruling 10).
-    pub(crate) fn frame(&self) -> Option<CloseFrame> {
-        let (code, reason) = match self {
-            Self::TransportLost | Self::PeerClosed { .. } => return None,
-            Self::Disconnected => (None, String::new()),
-            Self::Shutdown | Self::Drained | Self::DrainTimedOut => {
-                (Some(1008), "No longer subscribed".into())
-            }
-            Self::Error(error) => {
-                let code = error.close_code()?;
-                (Some(code), error.close_text())
-            }
-        };
-        Some(CloseFrame {
-            code,
-            reason: crate::wire::close::truncate_reason(reason),
-        })
-    }
 }
 
 /// Why we ended a link. Its cursor stays where it was; dialling again is always right.
@@ -181,7 +122,7 @@ pub enum LinkError {
 
 impl LinkError {
     /// The close code to send; `None` where no close frame can be expected to arrive.
-    const fn close_code(&self) -> Option<u16> {
+    pub(crate) const fn close_code(&self) -> Option<u16> {
         Some(match self {
             Self::Malformed { .. } => 1002,
             Self::TooLarge { .. } => 1009,
@@ -195,7 +136,7 @@ impl LinkError {
         })
     }
 
-    fn close_text(&self) -> String {
+    pub(crate) fn close_text(&self) -> String {
         match self {
             Self::WrongName { .. } => "Node name mismatch".into(),
             Self::Missing {
@@ -280,115 +221,4 @@ impl fmt::Display for Watchdog {
             Self::CopyFinish => f.write_str("the base copy does not become durable"),
         }
     }
-}
-
-/// A set of reasons to pause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PauseReasons(u8);
-
-impl PauseReasons {
-    /// The empty set.
-    pub const NONE: Self = Self(0);
-
-    /// Whether the reason is in the set.
-    pub const fn contains(self, reason: PauseReason) -> bool {
-        self.0 & (1 << reason.index()) != 0
-    }
-
-    pub(crate) const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The reasons, in the order of their numbers.
-    pub fn iter(self) -> impl Iterator<Item = PauseReason> {
-        PauseReason::ALL
-            .into_iter()
-            .filter(move |reason| self.contains(*reason))
-    }
-
-    pub(crate) const fn set(&mut self, reason: PauseReason, on: bool) {
-        let bit = 1 << reason.index();
-        if on {
-            self.0 |= bit;
-        } else {
-            self.0 &= !bit;
-        }
-    }
-
-    /// The set without this reason.
-    #[must_use]
-    pub(crate) const fn without(mut self, reason: PauseReason) -> Self {
-        self.set(reason, false);
-        self
-    }
-
-    /// The first reason in which the two sets differ.
-    pub(crate) fn first_difference(self, other: Self) -> Option<PauseReason> {
-        Self(self.0 ^ other.0).iter().next()
-    }
-}
-
-impl fmt::Display for PauseReasons {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("nothing");
-        }
-        for (i, reason) in self.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{reason}")?;
-        }
-        Ok(())
-    }
-}
-
-/// What is wrong with bytes from the wire.
-#[derive(Clone, Debug, PartialEq, Error)]
-#[non_exhaustive]
-pub enum WireError {
-    /// The message is empty.
-    #[error("the message is empty")]
-    EmptyMessage,
-    /// The first byte is neither that of a command nor that of a batch (`protocol.md` section 2).
-    #[error("first byte {0:#04x} starts neither a command nor a batch")]
-    FirstByte(u8),
-    /// A batch has nothing after its header.
-    #[error("the batch has no entries")]
-    EmptyBatch,
-    /// The bytes end inside an item.
-    #[error("the bytes end inside {0}")]
-    Truncated(&'static str),
-    /// A length inside an entry reaches past the entry.
-    #[error("the length of {0} reaches past its entry")]
-    Overrun(&'static str),
-    /// The first byte of an entry is impossible (`protocol.md` section 5.4).
-    #[error("an entry cannot start with {0:#04x}")]
-    EntryStart(u8),
-    /// A number that must be finite is not.
-    #[error("{0} is not a finite number")]
-    NotFinite(&'static str),
-    /// A command is not a MessagePack array that starts with a code.
-    #[error("a command must be an array that starts with a code")]
-    NotACommand,
-    /// Bytes are left after the array.
-    #[error("bytes are left after the command")]
-    TrailingBytes,
-    /// A byte or a nesting that MessagePack commands do not have.
-    #[error("this is not MessagePack")]
-    NotMessagePack,
-    /// An element of a command is missing or has the wrong type.
-    #[error("{command} has no valid {field}")]
-    Field {
-        /// Which command.
-        command: &'static str,
-        /// Which of its elements.
-        field: &'static str,
-    },
-    /// A table's structures cannot be read.
-    #[error("the structures cannot be read: {0}")]
-    Structures(ValueError),
 }

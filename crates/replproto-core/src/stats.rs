@@ -1,6 +1,6 @@
 //! What a link has done, in numbers.
 
-use crate::command::PauseReason;
+use crate::pause::PauseReason;
 
 /// Counters of one link. They only rise, apart from the levels at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

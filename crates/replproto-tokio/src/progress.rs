@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replproto_core::error::PauseReasons;
+use replproto_core::PauseReasons;
 use replproto_core::{CloseReason, Cursor, Epoch, Name, Stats};
 use tokio::sync::watch;
 

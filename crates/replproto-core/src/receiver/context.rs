@@ -7,10 +7,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::error::WireError;
 use crate::id::Name;
 use crate::table::{Table, TableDefinition};
 use crate::value::Dictionary;
+use crate::wire::WireError;
 use crate::wire::message::TableStructure;
 
 /// A rough size of a small allocation with its place in a tree.

@@ -5,9 +5,10 @@
 //! which is handed on as it comes.
 
 use crate::config::Limits;
-use crate::error::{LinkError, Oversize, WireError};
+use crate::error::{LinkError, Oversize};
 use crate::msgpack::Reader;
 use crate::time::Sequence;
+use crate::wire::WireError;
 use crate::wire::message::{self, ChunkHeader, Message, code};
 use crate::wire::{BATCH_FIRST_BYTE, batch, control, varint};
 

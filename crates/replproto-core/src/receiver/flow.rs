@@ -4,9 +4,9 @@
 //! of raised reasons is compared with the set that the host has been told of, so that pauses and resumes of a reason
 //! always alternate, and closing lifts them all by itself.
 
-use crate::command::{Command, PauseReason};
+use crate::command::Command;
 use crate::config::{FlowControl, Level, Marks};
-use crate::error::PauseReasons;
+use crate::pause::{PauseReason, PauseReasons};
 
 /// Counts items and bytes against a high and a low mark.
 #[derive(Clone, Copy, Debug)]

@@ -6,14 +6,16 @@ use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany
 use super::decoder::{Item, NoItem};
 use super::timers::Timer;
 use super::{Life, Receiver};
+use crate::close::CloseReason;
 use crate::command::Command;
-use crate::error::{CloseReason, LinkError, MissingContext, Oversize, WireError};
+use crate::error::{LinkError, MissingContext, Oversize};
 use crate::event::{BlobOwner, EndTransaction, Event, SkippedRecord};
 use crate::id::Name;
 use crate::record::{Record, RecordKind};
 use crate::time::{Sequence, WallTime};
 use crate::value::{RawValue, ValueError};
 use crate::wire::Message;
+use crate::wire::WireError;
 use crate::wire::entry::{Action, Entry, Flags};
 use crate::wire::message::{ChunkHeader, TableStructure};
 

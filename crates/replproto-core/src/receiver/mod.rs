@@ -15,13 +15,15 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::command::{AbortReason, Close, Command};
+use crate::close::{Close, CloseReason};
+use crate::command::{AbortReason, Command};
 use crate::config::{Config, ConfigError};
 use crate::cursor::{Cursor, Start};
-use crate::error::{CloseReason, LinkError, Misuse, Oversize, PauseReasons, Watchdog};
+use crate::error::{LinkError, Misuse, Oversize, Watchdog};
 use crate::event::Event;
 use crate::id::{BlobId, CommitId, Epoch, Name};
 use crate::input::Input;
+use crate::pause::PauseReasons;
 use crate::stats::Stats;
 use crate::time::{Instant, Sequence};
 use crate::wire::Message;

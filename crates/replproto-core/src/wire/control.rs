@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use rmp::encode::{ByteBuf, RmpWrite};
 
-use crate::error::WireError;
 use crate::msgpack::{Reader, Token, TokenError};
+use crate::wire::WireError;
 
 /// The type of the extension that stands for JavaScript's undefined.
 const UNDEFINED: i8 = 0;

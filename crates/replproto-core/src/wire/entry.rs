@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::varint;
-use crate::error::WireError;
+use crate::wire::WireError;
 
 /// The bits of an entry's action word above its type (`protocol.md` section 5.2). Unknown ones are kept and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

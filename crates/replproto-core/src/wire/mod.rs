@@ -12,11 +12,13 @@ pub mod batch;
 pub mod close;
 pub(crate) mod control;
 pub mod entry;
+mod error;
 pub mod message;
 pub mod varint;
 
 pub use batch::BatchBuilder;
 pub use entry::NewEntry;
+pub use error::WireError;
 pub use message::Message;
 
 /// The WebSocket subprotocol (`protocol.md` section 1.1).

@@ -1,6 +1,6 @@
 //! Bytes that no peer should send: a typed error or a valid reading, never a panic, and the same however they are cut.
 
-use replproto_core::error::WireError;
+use replproto_core::wire::WireError;
 use replproto_core::{CloseReason, LinkError};
 
 use crate::driver::{Driver, config};

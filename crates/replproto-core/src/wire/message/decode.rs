@@ -10,10 +10,10 @@ use super::{
     TableStructure, code,
 };
 use crate::config::Mode;
-use crate::error::WireError;
 use crate::msgpack::{Reader, Token};
 use crate::table::{Attribute, TableDefinition};
 use crate::time::{Sequence, WallTime};
+use crate::wire::WireError;
 use crate::wire::control::{self, Elements};
 
 impl Message {
