@@ -108,6 +108,8 @@ impl Opening {
 /// rolled back; [`Link::end`] tells why. Dropping the link ends it abruptly: the peer sees the connection break. Writers of
 /// blobs are dropped then; call [`Link::shutdown`] and [`Link::end`] to know that all are gone.
 ///
+/// Waiting for the next delivery is cancel safe: a future that is dropped before it is ready has taken none.
+///
 /// ```no_run
 /// use futures_util::StreamExt;
 /// use replproto_tokio::core::{Event, Start};
