@@ -7,8 +7,8 @@ use replproto_core::value::{Profile, Value};
 use replproto_core::wire::message::{NodeName, TableStructure};
 use replproto_core::wire::{BatchBuilder, Message, NewEntry, entry::Flags};
 use replproto_core::{
-    Command, CommitId, Config, Cursor, Epoch, Event, Input, Instant, Receiver, Sequence, Start,
-    WallTime,
+    Command, CommitId, Config, CopyCursor, Cursor, Epoch, Event, Input, Instant, Receiver,
+    Sequence, Start, WallTime,
 };
 
 /// The publisher in tests.
@@ -223,6 +223,19 @@ pub(crate) fn copy_completed() -> Event {
         id: id(),
         cursor: at(0.0),
     })
+}
+
+/// The cursor of a copy of which a row is durable.
+pub(crate) fn in_copy(sequence: f64, start: f64) -> Cursor {
+    Cursor {
+        sequence: Sequence(sequence),
+        copy: Some(CopyCursor {
+            copy_start: WallTime(start),
+            table: "Dog".into(),
+            after_key: b"a".as_slice().into(),
+            order: 1,
+        }),
+    }
 }
 
 pub(crate) const fn at(sequence: f64) -> Cursor {

@@ -246,6 +246,12 @@ impl State {
         let goes_on = self
             .copy
             .is_some_and(|copy| copy.start == started.copy_start);
+        if !started.resumed
+            && let Some(cursor) = &mut self.cursor
+        {
+            // Its marks are about to be forgotten: resumed from here, the earlier copy would remove what it has brought.
+            cursor.copy = None;
+        }
         if !(started.resumed && goes_on) {
             self.last_mark += 1;
             self.copy = Some(Copy {

@@ -1,6 +1,8 @@
 use super::*;
+use replproto_core::StoredCursor;
+
 use crate::testing::{
-    PEER, at, copy_completed, copy_started, delete, end, patch, put, records, schema,
+    PEER, at, copy_completed, copy_started, delete, end, in_copy, patch, put, records, schema,
 };
 
 async fn commit(sink: &mut MemorySink, events: Vec<Event>, cursor: Option<Cursor>) {
@@ -92,6 +94,16 @@ async fn a_copy_removes_what_it_did_not_bring() {
     events.push(copy_completed());
     commit(&mut sink, events, Some(at(9.0))).await;
     assert_eq!(texts(&view), [("\"a\"".into(), "{}".into())]);
+}
+
+#[tokio::test]
+async fn a_copy_that_begins_anew_forgets_how_far_an_earlier_one_had_come() {
+    let mut sink = MemorySink::new();
+    let started = vec![copy_started(Some(7.0), false)];
+    commit(&mut sink, started, Some(in_copy(3.0, 7.0))).await;
+    commit(&mut sink, vec![copy_started(Some(8.0), false)], None).await;
+    let cursor = sink.load().await.unwrap().cursor;
+    assert_eq!(cursor, StoredCursor::Found(at(3.0)));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
 use replproto_core::key::decode_text;
-use replproto_core::{Cursor, Event, Record, RecordKind, Sequence, WallTime};
+use replproto_core::{Cursor, Event, Record, RecordKind, Sequence, StoredCursor, WallTime};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -105,9 +105,7 @@ impl Store {
     pub(super) fn commit(&mut self, cursor: Option<&Cursor>) -> rusqlite::Result<()> {
         let id = self.guard.link;
         if let Some(cursor) = cursor {
-            self.connection
-                .prepare_cached("UPDATE _replproto_link SET cursor = ?2 WHERE id = ?1")?
-                .execute(params![id, cursor.to_bytes()])?;
+            self.write_cursor(cursor)?;
             self.tombstones
                 .on_cursor(&self.connection, cursor.sequence.0)?;
         }
@@ -326,6 +324,13 @@ impl Store {
         Ok(())
     }
 
+    fn write_cursor(&self, cursor: &Cursor) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("UPDATE _replproto_link SET cursor = ?2 WHERE id = ?1")?
+            .execute(params![self.guard.link, cursor.to_bytes()])?;
+        Ok(())
+    }
+
     fn on_copy_started(&mut self, started: &CopyStarted) -> rusqlite::Result<()> {
         // A copy is not in the order of the log, and the replay after it begins where the copy began.
         self.tombstones.on_new_run(&self.connection)?;
@@ -338,6 +343,13 @@ impl Store {
             tracing::warn!(
                 "the resumed base copy was not begun here: no record will be removed at its end"
             );
+        } else if let StoredCursor::Found(Cursor {
+            sequence,
+            copy: Some(_),
+        }) = read_cursor(&self.connection, self.guard.link)?
+        {
+            // Its marks are about to be forgotten: resumed from here, the earlier copy would remove what it has brought.
+            self.write_cursor(&Cursor::at(sequence))?;
         }
         self.link.set_copy(
             &self.connection,

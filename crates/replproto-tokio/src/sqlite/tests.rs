@@ -6,7 +6,8 @@ use replproto_core::{Event, StoredCursor};
 use super::testing::TempFile;
 use super::*;
 use crate::testing::{
-    Change, PEER, at, copy_completed, copy_started, delete, end, patch, put, records, schema,
+    Change, PEER, at, copy_completed, copy_started, delete, end, in_copy, patch, put, records,
+    schema,
 };
 
 fn options() -> SqliteOptions {
@@ -247,6 +248,25 @@ async fn a_copy_removes_what_it_did_not_bring() {
         ["broken", "kept", "new", "newer"].map(|id| row(id, "{}"))
     );
     assert_eq!(rows(&file, "Dropped"), []);
+}
+
+#[tokio::test]
+async fn a_copy_that_begins_anew_forgets_how_far_an_earlier_one_had_come() {
+    let file = TempFile::new("anew");
+    let mut sink = open(&file).await;
+    let mut events = vec![copy_started(Some(7.0), false)];
+    events.extend(records(&[put("a", 1.0, &[])]));
+    commit(&mut sink, events, Some(in_copy(3.0, 7.0))).await;
+    // It is forgotten together with the marks: what is rolled back leaves both.
+    sink.begin().await.unwrap();
+    let again = || vec![copy_started(Some(8.0), false)];
+    sink.apply(again()).await.unwrap();
+    sink.rollback().await.unwrap();
+    let cursor = sink.load().await.unwrap().cursor;
+    assert_eq!(cursor, StoredCursor::Found(in_copy(3.0, 7.0)));
+    commit(&mut sink, again(), None).await;
+    let cursor = sink.load().await.unwrap().cursor;
+    assert_eq!(cursor, StoredCursor::Found(at(3.0)));
 }
 
 #[tokio::test]
