@@ -5,7 +5,7 @@ use std::fmt;
 
 use replproto_core::wire::Message;
 use replproto_core::{
-    Close, CloseReason, Command, Config, Event, LinkError, PauseReason, Receiver,
+    Close, CloseReason, Command, Config, Event, LinkError, PauseReason, Receiver, WallTime,
 };
 
 /// A rule that does not hold.
@@ -57,6 +57,8 @@ pub(crate) struct Shadow {
     pub(crate) failures: u64,
     aborts: u64,
     handed: f64,
+    /// The copy that has begun last on this link.
+    copy: Option<WallTime>,
     confirmed: f64,
     largest_part: u64,
     message: u64,
@@ -79,6 +81,7 @@ impl Shadow {
             failures: 0,
             aborts: 0,
             handed: start,
+            copy: None,
             confirmed: 0.0,
             largest_part: 0,
             message: 0,
@@ -142,6 +145,9 @@ impl Shadow {
         hold("pauses", others.is_none(), || {
             format!("an event while paused for {others:?}")
         })?;
+        if let Event::CopyStarted(started) = event {
+            self.copy = started.copy_start;
+        }
         let cursor = match event {
             Event::EndTransaction(end) => {
                 self.commits_out += 1;
@@ -154,6 +160,11 @@ impl Shadow {
             _ => None,
         };
         if let Some(cursor) = cursor {
+            let copy = cursor.copy.as_ref().map(|copy| copy.copy_start);
+            let is_stray = self.copy.is_some() && copy.is_some() && copy != self.copy;
+            hold("copies", !is_stray, || {
+                format!("a cursor of {copy:?} in {:?}", self.copy)
+            })?;
             let (sequence, before) = (cursor.sequence.0, self.handed);
             hold("durability", sequence >= before, || {
                 format!("the cursor goes from {before} to {sequence}")

@@ -263,6 +263,10 @@ impl Ledger {
     }
 
     fn reach(&mut self, advance: Advance, step: u64) {
+        if self.reached.step < self.handed.step && step >= self.handed.step {
+            // What was handed out is settled now, also what has been discarded since.
+            self.reached = self.handed.clone();
+        }
         self.copy_completed |= matches!(advance.copy, Some(CopyStep::Complete(_)));
         self.reached.apply(advance, step);
     }

@@ -190,6 +190,19 @@ fn a_new_pass_forgets_the_progress_of_the_last() {
 }
 
 #[test]
+fn a_cursor_that_is_out_when_a_new_pass_begins_is_not_forgotten() {
+    let mut driver = Driver::following(config());
+    driver.auto.commit = false;
+    driver.feed(Batch::new().put("a").end_at(501.0));
+    driver.feed(wire::copy_start(500.0));
+    driver.feed(wire::copy_start(500.0));
+    driver.feed(wire::copy_complete());
+    driver.auto.commit = true;
+    driver.run();
+    assert_eq!(completed(&driver), [Cursor::at(Sequence(501.0))]);
+}
+
+#[test]
 fn a_copy_that_was_not_asked_for_is_forced() {
     let mut driver = Driver::connected(config(), Start::Resume(Cursor::at(Sequence(50.0))));
     driver.feed_all(wire::handshake());

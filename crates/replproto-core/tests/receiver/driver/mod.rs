@@ -62,6 +62,7 @@ pub(crate) struct Driver {
     pub(crate) confirmed: Vec<f64>,
     pub(crate) most_events_out: u64,
     persisted: Cursor,
+    persisted_with: Option<CommitId>,
     handed: Cursor,
     config: Config,
     wire: VecDeque<(Bytes, bool)>,
@@ -100,6 +101,7 @@ impl Driver {
             confirmed: Vec::new(),
             most_events_out: 0,
             persisted: cursor.clone(),
+            persisted_with: None,
             handed: cursor,
             config,
             wire: VecDeque::new(),
@@ -268,10 +270,12 @@ impl Driver {
 
     pub(crate) fn commit(&mut self, id: CommitId) {
         let cursor = self.uncommitted.remove(&id).expect("not committed yet");
+        // Commits may overtake each other, but an older cursor never replaces a newer one.
         if let Some(cursor) = cursor
-            && cursor.sequence.0 >= self.persisted.sequence.0
+            && self.persisted_with.is_none_or(|newest| newest < id)
         {
             self.persisted = cursor;
+            self.persisted_with = Some(id);
         }
         self.try_input(Input::Committed(id)).expect("handed out");
     }
