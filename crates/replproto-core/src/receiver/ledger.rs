@@ -515,13 +515,11 @@ mod tests {
                             handed = cursor.sequence.0;
                         }
                     }
-                    Step::Mark => {
-                        // Marks come between messages only.
-                        if ledger.open.is_none() {
-                            clock += 1.0;
-                            ledger.mark(at(clock));
-                            model.push(Entry { number: None, sequence: clock, ended: true, committed: true, blobs: 0 });
-                        }
+                    // Marks come between messages only.
+                    Step::Mark if ledger.open.is_none() => {
+                        clock += 1.0;
+                        ledger.mark(at(clock));
+                        model.push(Entry { number: None, sequence: clock, ended: true, committed: true, blobs: 0 });
                     }
                     Step::Commit(index) if !uncommitted.is_empty() => {
                         let number = uncommitted.remove(index.index(uncommitted.len()));
