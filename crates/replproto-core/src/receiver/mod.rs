@@ -4,6 +4,7 @@ mod acknowledge;
 mod blobs;
 mod context;
 mod decoder;
+mod ending;
 mod flow;
 mod inbox;
 mod intake;
@@ -15,11 +16,11 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::close::{Close, CloseReason};
+use crate::close::CloseReason;
 use crate::command::{AbortReason, Command};
 use crate::config::{Config, ConfigError};
 use crate::cursor::{Cursor, Start};
-use crate::error::{LinkError, Misuse, Oversize, Watchdog};
+use crate::error::{LinkError, Misuse, Oversize};
 use crate::event::Event;
 use crate::id::{BlobId, CommitId, Epoch, Name};
 use crate::input::Input;
@@ -32,6 +33,7 @@ pub use blobs::BlobTries;
 use blobs::{Blobs, Failure, Released};
 use context::Context;
 use decoder::Decoder;
+use ending::Life;
 use flow::Flow;
 use inbox::{Inbox, Slot};
 use intake::Chunk;
@@ -86,15 +88,6 @@ pub struct Receiver {
     is_draining: bool,
     life: Life,
     stats: Stats,
-}
-
-/// Whether the link is open.
-#[derive(Debug)]
-enum Life {
-    Open,
-    /// What is left to say before the end.
-    Closing(CloseReason),
-    Closed,
 }
 
 impl Receiver {
@@ -294,23 +287,6 @@ impl Receiver {
             && self.ledger.is_quiet()
             && !self.blobs.is_saving()
             && self.confirm.is_none()
-    }
-
-    fn poll_closing(&mut self) -> Option<Command> {
-        if let Some(command) = self.flow.announce(PauseReasons::NONE) {
-            return Some(command);
-        }
-        if let Some(command) = self.control.pop_front() {
-            return Some(command);
-        }
-        let Life::Closing(reason) = core::mem::replace(&mut self.life, Life::Closed) else {
-            return None;
-        };
-        self.release_everything();
-        Some(Command::Close(Close {
-            frame: reason.frame(),
-            reason,
-        }))
     }
 
     /// When to call [`handle`](Self::handle) with a [`Input::Tick`] if nothing else happens. `None` only after the close.
@@ -548,51 +524,5 @@ impl Receiver {
         } else {
             self.timers.clear(Timer::BlobGap);
         }
-    }
-
-    fn fail(&mut self, error: LinkError) {
-        self.close(CloseReason::Error(error));
-    }
-
-    fn timed_out(&mut self, watchdog: Watchdog, waited: core::time::Duration) {
-        self.fail(LinkError::TimedOut { watchdog, waited });
-    }
-
-    /// The link ends. What is still to be said: resumes, aborts, a confirmation that was due, and the close.
-    fn close(&mut self, reason: CloseReason) {
-        if !matches!(self.life, Life::Open) {
-            return;
-        }
-        let is_gone = matches!(
-            reason,
-            CloseReason::TransportLost | CloseReason::PeerClosed { .. }
-        );
-        if is_gone {
-            self.control
-                .retain(|command| !matches!(command, Command::Transmit(_) | Command::Ping));
-        } else {
-            self.confirm();
-        }
-        if let CloseReason::Error(LinkError::WrongName { .. }) = &reason {
-            self.transmit(&Message::Disconnect);
-        }
-        let unfinished: alloc::vec::Vec<u64> = self.blobs.unfinished().collect();
-        for number in unfinished {
-            self.abort(self.blob_id(number), AbortReason::Close);
-        }
-        self.life = Life::Closing(reason);
-    }
-
-    /// Nothing outlives the link.
-    fn release_everything(&mut self) {
-        self.flow = Flow::new(&self.config.flow);
-        self.inbox = Inbox::default();
-        self.context = Context::default();
-        let tries = self.blobs.tries().clone();
-        self.blobs = Blobs::new(self.config.limits, tries);
-        self.chunk = None;
-        self.events_out = VecDeque::new();
-        self.pending = VecDeque::new();
-        self.control = VecDeque::new();
     }
 }

@@ -4,6 +4,9 @@
 //! *awaited* (a record refers to it) → *open* (its first chunk came) → *ended* (its last chunk was handed out) → *saved*,
 //! or from anywhere to *failed* (it may come again) or *gone* (it never will).
 
+mod transfer;
+mod tries;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -17,8 +20,9 @@ use crate::wire::message::ChunkHeader;
 
 use super::inbox::Slot;
 
-/// Charged for each chunk besides its bytes, so that a flood of empty chunks is bounded by the same budget.
-pub(super) const CHUNK_OVERHEAD: u64 = 512;
+use transfer::Transfer;
+pub(super) use transfer::{CHUNK_OVERHEAD, Released};
+pub use tries::BlobTries;
 
 /// The longest file id in bytes. The protocol's are hexadecimal numbers.
 pub(super) const MAX_FILE_ID: usize = 128;
@@ -37,50 +41,6 @@ impl Key {
     pub(super) fn new(file: &Name, transfer: Option<u64>) -> Self {
         transfer.map_or_else(|| Self::File(file.clone()), Self::Transfer)
     }
-}
-
-/// A chunk that was handed out and is not written.
-#[derive(Debug)]
-pub(super) struct ChunkOut {
-    bytes: u64,
-    slot: Option<Slot>,
-}
-
-/// Charges to give back: items of the blob gauge (chunks, and transfers that have ended and are not saved), bytes of it
-/// (with the overhead of the chunks), and holds on parts.
-#[derive(Debug, Default)]
-pub(super) struct Released {
-    pub(super) items: u64,
-    pub(super) bytes: u64,
-    pub(super) slots: Vec<Slot>,
-}
-
-impl Released {
-    fn chunk(&mut self, chunk: ChunkOut) {
-        self.items += 1;
-        self.bytes += CHUNK_OVERHEAD;
-        self.slots.extend(chunk.slot);
-    }
-
-    fn chunks(&mut self, chunks: VecDeque<ChunkOut>) {
-        for chunk in chunks {
-            self.bytes += chunk.bytes;
-            self.chunk(chunk);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Transfer {
-    id: u64,
-    /// The size that the peer announced.
-    size: Option<u64>,
-    received: u64,
-    out: VecDeque<ChunkOut>,
-    /// Bytes in `out`.
-    bytes_out: u64,
-    /// Link time (without pauses) of the last chunk.
-    last_activity: Duration,
 }
 
 #[derive(Debug)]
@@ -119,33 +79,6 @@ impl Blob {
             State::Failed => self.waiting.is_empty(),
             _ => false,
         }
-    }
-}
-
-/// How often blobs could not be read at the source, over the links to one publisher. Hand it from one link to the next
-/// (`protocol.md` section 15, ruling 9).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BlobTries(BTreeMap<Name, u32>);
-
-impl BlobTries {
-    /// More failing blobs than this are not counted, but simply tried again.
-    const CAPACITY: usize = 16_384;
-
-    /// On how many links the blob has failed.
-    fn get(&self, file: &Name) -> u32 {
-        self.0.get(file).copied().unwrap_or_default()
-    }
-
-    /// Counts one more link on which it failed, and gives how many there were.
-    fn count(&mut self, file: &Name) -> u32 {
-        if let Some(tries) = self.0.get_mut(file) {
-            *tries = tries.saturating_add(1);
-            return *tries;
-        }
-        if self.0.len() < Self::CAPACITY {
-            self.0.insert(file.clone(), 1);
-        }
-        1
     }
 }
 
@@ -330,14 +263,7 @@ impl Blobs {
             // It comes again on the same link.
             self.gaps -= 1;
         }
-        blob.state = State::Open(Transfer {
-            id,
-            size: header.size,
-            received: 0,
-            out: VecDeque::new(),
-            bytes_out: 0,
-            last_activity: now,
-        });
+        blob.state = State::Open(Transfer::new(id, header.size, now));
         Ok(OnChunk::Deliver { id, opened: true })
     }
 
@@ -399,8 +325,7 @@ impl Blobs {
     /// A chunk was handed out.
     pub(super) fn handed_out(&mut self, id: u64, bytes: u64, slot: Option<Slot>) {
         if let Some(transfer) = self.transfer_mut(id) {
-            transfer.bytes_out += bytes;
-            transfer.out.push_back(ChunkOut { bytes, slot });
+            transfer.handed_out(bytes, slot);
         }
     }
 
@@ -448,28 +373,11 @@ impl Blobs {
         let Some(transfer) = self.transfer_mut(id) else {
             return Ok(None);
         };
-        if bytes > transfer.bytes_out {
-            return Err(AckError::TooMuch {
-                out: transfer.bytes_out,
-            });
+        let out = transfer.bytes_out();
+        if bytes > out {
+            return Err(AckError::TooMuch { out });
         }
-        transfer.bytes_out -= bytes;
-        let mut released = Released {
-            bytes,
-            ..Released::default()
-        };
-        let mut left = bytes;
-        while let Some(chunk) = transfer.out.front_mut() {
-            if chunk.bytes > left {
-                chunk.bytes -= left;
-                break;
-            }
-            left -= chunk.bytes;
-            if let Some(chunk) = transfer.out.pop_front() {
-                released.chunk(chunk);
-            }
-        }
-        Ok(Some(released))
+        Ok(Some(transfer.written(bytes)))
     }
 
     /// The blob is durable. Gives the transactions that waited for it.
@@ -484,13 +392,9 @@ impl Blobs {
         let State::Ended(transfer) = &mut blob.state else {
             return Err(AckError::NotEnded);
         };
-        let mut released = Released {
-            items: 1,
-            ..Released::default()
-        };
-        released.chunks(core::mem::take(&mut transfer.out));
+        let released = transfer.release(true);
         blob.state = State::Saved;
-        self.tries.0.remove(&blob.file);
+        self.tries.forget(&blob.file);
         let settled = core::mem::take(&mut blob.waiting);
         self.references -= settled.len();
         if let Some(key) = self.transfers.remove(&id) {
@@ -585,16 +489,13 @@ impl Blobs {
         }
         let was_gap = matches!(blob.state, State::Failed) && !blob.waiting.is_empty();
         let was_open = matches!(blob.state, State::Open(_));
-        let mut released = Released {
-            items: u64::from(matches!(blob.state, State::Ended(_))),
-            ..Released::default()
-        };
+        let mut released = Released::default();
         let mut id = None;
-        if let State::Open(transfer) | State::Ended(transfer) =
+        if let State::Open(mut transfer) | State::Ended(mut transfer) =
             core::mem::replace(&mut blob.state, new)
         {
             id = Some(transfer.id);
-            released.chunks(transfer.out);
+            released = transfer.release(!was_open);
             self.transfers.remove(&transfer.id);
         }
         self.open -= usize::from(was_open);

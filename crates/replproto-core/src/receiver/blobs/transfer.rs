@@ -1,0 +1,99 @@
+//! One transfer: what came of it, and what of that is out.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::receiver::inbox::Slot;
+
+/// Charged for each chunk besides its bytes, so that a flood of empty chunks is bounded by the same budget.
+pub(in crate::receiver) const CHUNK_OVERHEAD: u64 = 512;
+
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) id: u64,
+    /// The size that the peer announced.
+    pub(super) size: Option<u64>,
+    pub(super) received: u64,
+    /// Link time (without pauses) of the last chunk.
+    pub(super) last_activity: Duration,
+    /// Chunks that were handed out and are not written, oldest first.
+    out: VecDeque<ChunkOut>,
+    /// Bytes in `out`.
+    bytes_out: u64,
+}
+
+#[derive(Debug)]
+struct ChunkOut {
+    bytes: u64,
+    slot: Option<Slot>,
+}
+
+/// Charges to give back: items of the blob gauge (chunks, and transfers that have ended and are not saved), bytes of it
+/// (with the overhead of the chunks), and holds on parts.
+#[derive(Debug, Default)]
+pub(in crate::receiver) struct Released {
+    pub(in crate::receiver) items: u64,
+    pub(in crate::receiver) bytes: u64,
+    pub(in crate::receiver) slots: Vec<Slot>,
+}
+
+impl Released {
+    fn chunk(&mut self, chunk: ChunkOut) {
+        self.items += 1;
+        self.bytes += CHUNK_OVERHEAD;
+        self.slots.extend(chunk.slot);
+    }
+}
+
+impl Transfer {
+    pub(super) const fn new(id: u64, size: Option<u64>, now: Duration) -> Self {
+        Self {
+            id,
+            size,
+            received: 0,
+            last_activity: now,
+            out: VecDeque::new(),
+            bytes_out: 0,
+        }
+    }
+
+    /// Bytes that are handed out and not written.
+    pub(super) const fn bytes_out(&self) -> u64 {
+        self.bytes_out
+    }
+
+    /// A chunk was handed out.
+    pub(super) fn handed_out(&mut self, bytes: u64, slot: Option<Slot>) {
+        self.bytes_out += bytes;
+        self.out.push_back(ChunkOut { bytes, slot });
+    }
+
+    /// Bytes were written, oldest first: at most [`Transfer::bytes_out`].
+    pub(super) fn written(&mut self, bytes: u64) -> Released {
+        self.bytes_out -= bytes;
+        let mut released = Released {
+            bytes,
+            ..Released::default()
+        };
+        let mut left = bytes;
+        while let Some(chunk) = self.out.front_mut() {
+            if chunk.bytes > left {
+                chunk.bytes -= left;
+                break;
+            }
+            left -= chunk.bytes;
+            if let Some(chunk) = self.out.pop_front() {
+                released.chunk(chunk);
+            }
+        }
+        released
+    }
+
+    /// The transfer is over: nothing of it is out any more. One that has ended has its own charge.
+    pub(super) fn release(&mut self, has_ended: bool) -> Released {
+        let mut released = self.written(self.bytes_out);
+        released.items += u64::from(has_ended);
+        released
+    }
+}
