@@ -345,8 +345,14 @@ impl Decoder {
                     return Err(NoItem::Starved);
                 }
                 inbox.join(ready as usize, gauge);
-                let message =
-                    Message::decode(inbox.front()).map_err(|error| self.malformed(error))?;
+                let message = match Message::decode_within(inbox.front(), self.limits.context) {
+                    Ok(message) => message,
+                    Err(WireError::Unfolds) => {
+                        let limit = self.limits.context as u64;
+                        return Err(self.beyond(Oversize::Context, limit).into());
+                    }
+                    Err(error) => return Err(self.malformed(error).into()),
+                };
                 self.state = State::Skip;
                 Ok(Item::Command(message))
             }

@@ -26,7 +26,12 @@ pub(super) struct Elements<'r, 'a> {
     left: u64,
     /// The command that is being read, for errors.
     command: &'static str,
+    /// Bytes of memory that what is read may still take.
+    room: &'r mut usize,
 }
+
+/// Roughly what a small allocation takes besides its content.
+const ALLOCATION: usize = 32;
 
 /// An element before it is known what it should be. `Absent` stands for undefined and for an array that is too short.
 pub(super) enum Element<'a> {
@@ -37,11 +42,28 @@ pub(super) enum Element<'a> {
 }
 
 impl<'r, 'a> Elements<'r, 'a> {
-    pub(super) const fn new(reader: &'r mut Reader<'a>, count: u32, command: &'static str) -> Self {
+    pub(super) const fn new(
+        reader: &'r mut Reader<'a>,
+        count: u32,
+        command: &'static str,
+        room: &'r mut usize,
+    ) -> Self {
         Self {
             reader,
             left: count as u64,
             command,
+            room,
+        }
+    }
+
+    /// Takes room for something that is kept: a byte on the wire may stand for many in memory.
+    pub(super) const fn take_room(&mut self, size: usize) -> Result<(), WireError> {
+        match self.room.checked_sub(size) {
+            Some(left) => {
+                *self.room = left;
+                Ok(())
+            }
+            None => Err(WireError::Unfolds),
         }
     }
 
@@ -86,7 +108,9 @@ impl<'r, 'a> Elements<'r, 'a> {
 
     /// A copy of the next element's bytes, whatever it is.
     pub(super) fn any(&mut self, _field: &'static str) -> Result<Option<Vec<u8>>, WireError> {
-        Ok(self.raw()?.map(<[u8]>::to_vec))
+        let raw = self.raw()?;
+        self.take_room(raw.map_or(0, |raw| ALLOCATION + raw.len()))?;
+        Ok(raw.map(<[u8]>::to_vec))
     }
 
     /// What `read` reads, which must be there.
@@ -101,17 +125,20 @@ impl<'r, 'a> Elements<'r, 'a> {
     pub(super) fn text(&mut self, field: &'static str) -> Result<Option<String>, WireError> {
         match self.element()? {
             Element::Absent | Element::Scalar(Token::Nil) => Ok(None),
-            Element::Scalar(Token::Text(text)) => {
-                Ok(Some(String::from_utf8_lossy(text).into_owned()))
-            }
+            Element::Scalar(Token::Text(text)) => self.keep_text(text).map(Some),
             _ => Err(self.field_error(field)),
         }
+    }
+
+    pub(super) fn keep_text(&mut self, text: &[u8]) -> Result<String, WireError> {
+        self.take_room(ALLOCATION + text.len())?;
+        Ok(String::from_utf8_lossy(text).into_owned())
     }
 
     /// The next element if it is a text; anything else counts as absent. For what is only informative.
     pub(super) fn any_text(&mut self) -> Result<Option<String>, WireError> {
         Ok(match self.raw()?.map(|raw| Reader::new(raw).token()) {
-            Some(Ok(Token::Text(text))) => Some(String::from_utf8_lossy(text).into_owned()),
+            Some(Ok(Token::Text(text))) => Some(self.keep_text(text)?),
             _ => None,
         })
     }
@@ -165,8 +192,10 @@ impl<'r, 'a> Elements<'r, 'a> {
             _ => return Err(self.field_error(field)),
         };
         let mut list = Vec::new();
-        let mut elements = Elements::new(self.reader, count, self.command);
+        let mut elements = Elements::new(self.reader, count, self.command, self.room);
         while !elements.is_empty() {
+            // Twice, because a list grows by doubling.
+            elements.take_room(2 * size_of::<T>())?;
             list.push(read(&mut elements)?);
         }
         Ok(list)
@@ -197,7 +226,7 @@ impl<'r, 'a> Elements<'r, 'a> {
             let Token::Text(key) = self.reader.token()? else {
                 return Err(self.field_error(field));
             };
-            let mut value = Elements::new(self.reader, 1, self.command);
+            let mut value = Elements::new(self.reader, 1, self.command, self.room);
             read(&String::from_utf8_lossy(key), &mut value)?;
             value.finish()?;
         }

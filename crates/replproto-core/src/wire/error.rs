@@ -46,6 +46,9 @@ pub enum WireError {
         /// Which of its elements.
         field: &'static str,
     },
+    /// What the command says takes far more memory than its bytes, and more than is allowed.
+    #[error("the command unfolds to more than is allowed")]
+    Unfolds,
     /// A table's structures cannot be read.
     #[error("the structures cannot be read: {0}")]
     Structures(ValueError),

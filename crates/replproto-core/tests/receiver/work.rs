@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use replproto_core::error::Oversize;
-use replproto_core::wire::NewEntry;
+use replproto_core::wire::{Message, NewEntry, WireError};
 use replproto_core::{Command, Event, Input, LinkError};
 
 use crate::driver::{Driver, config};
@@ -188,4 +188,33 @@ fn ten_thousand_pauses_leave_nothing_behind() {
     );
     assert!(driver.receiver.stats().pauses[1] >= 10_000);
     assert_eq!(driver.confirmed, [5.0]);
+}
+
+#[test]
+fn a_command_of_short_names_cannot_unfold_beyond_its_limit() {
+    // 20,000 attributes without a name: one byte each on the wire, more than a hundred in memory.
+    let mut schema = b"\x93\xcc\x91\x91\x82\xa5table\xa1T\xaaattributes".to_vec();
+    schema.extend([0xdc, 0x4e, 0x20]);
+    schema.extend([0x80; 20_000]);
+    schema.extend(b"\xa4data");
+    assert!(Message::decode(&schema).is_ok());
+    assert_eq!(
+        Message::decode_within(&schema, 1 << 20),
+        Err(WireError::Unfolds)
+    );
+    let mut config = config();
+    config.limits.context = 1 << 20;
+    let mut driver = Driver::following(config);
+    driver.feed(schema.into());
+    let error = driver.error();
+    assert!(
+        matches!(
+            error,
+            LinkError::TooLarge {
+                what: Oversize::Context,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

@@ -22,9 +22,18 @@ impl Message {
     /// # Errors
     /// It is not one MessagePack array that starts with a code, or an element has the wrong type.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::decode_within(bytes, usize::MAX)
+    }
+
+    /// The same for a command of a peer that is not trusted: what it unfolds to takes at most about `room` bytes of memory.
+    /// A list of short names takes many times its own bytes.
+    ///
+    /// # Errors
+    /// As [`Message::decode`], and [`WireError::Unfolds`].
+    pub fn decode_within(bytes: &[u8], mut room: usize) -> Result<Self, WireError> {
         let mut reader = Reader::new(bytes);
         let (count, code) = read_code(&mut reader)?;
-        let message = Self::decode_after_code(&mut reader, count, code)?;
+        let message = Self::decode_after_code(&mut reader, count, code, &mut room)?;
         if reader.is_at_end() {
             Ok(message)
         } else {
@@ -36,6 +45,7 @@ impl Message {
         reader: &mut Reader<'_>,
         mut count: u32,
         code: u32,
+        room: &mut usize,
     ) -> Result<Self, WireError> {
         if code == code::BLOB_CHUNK {
             let (header, length) = read_chunk_header(reader, &mut count)?;
@@ -44,7 +54,7 @@ impl Message {
             return Ok(Self::BlobChunk { header, body });
         }
         let name = command_name(code);
-        let mut elements = Elements::new(reader, count, name);
+        let mut elements = Elements::new(reader, count, name, room);
         let missing = |field| WireError::Field {
             command: name,
             field,
@@ -110,7 +120,8 @@ impl Message {
                 elements
                     .map("map", |name, value| {
                         if let Some(id) = value.id("id")? {
-                            ids.push((name.into(), id));
+                            value.take_room(2 * size_of::<(String, u32)>())?;
+                            ids.push((value.keep_text(name.as_bytes())?, id));
                         }
                         Ok(())
                     })?
@@ -157,7 +168,8 @@ pub(crate) fn read_code(reader: &mut Reader<'_>) -> Result<(u32, u32), WireError
     let Token::Array(count) = reader.token()? else {
         return Err(WireError::NotACommand);
     };
-    let mut elements = Elements::new(reader, count, "a command");
+    let mut room = 0;
+    let mut elements = Elements::new(reader, count, "a command", &mut room);
     match elements.id("code") {
         Ok(Some(code)) => Ok((count - 1, code)),
         Err(error @ WireError::Truncated(_)) => Err(error),
@@ -182,7 +194,9 @@ pub(crate) fn read_chunk_header(
     const COMMAND: &str = "BLOB_CHUNK";
     let mut header = ChunkHeader::default();
     let mut file = None;
-    let mut elements = Elements::new(reader, 1.min(*left), COMMAND);
+    // Three texts, none of them longer than the header.
+    let mut room = usize::MAX;
+    let mut elements = Elements::new(reader, 1.min(*left), COMMAND, &mut room);
     *left = left.saturating_sub(1);
     elements.map("header", |key, value| {
         match key {
