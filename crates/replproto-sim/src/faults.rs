@@ -1,82 +1,174 @@
 //! Which faults a world has. A seed first turns a random half of them off, so that a run has few kinds at strong rates.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::rng::Rng;
 
-/// The faults of a world, and how often they strike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
     /// Messages arrive in parts.
-    pub split: bool,
+    Split,
     /// The link is cut, between messages or inside one.
-    pub cut: bool,
+    Cut,
     /// The receiving process dies, and with it all that is not durable.
-    pub crash: bool,
+    Crash,
     /// The consumer stalls now and then.
-    pub stall: bool,
+    Stall,
     /// The consumer takes one event at a time.
-    pub slow: bool,
+    Slow,
     /// The application says that it is not ready.
-    pub not_ready: bool,
+    NotReady,
     /// Transactions become durable, and are acknowledged, out of order.
-    pub reorder: bool,
-    /// The blob store fails one save of this many; 0: none.
-    pub failing_saves: u64,
-    /// The source cannot read one blob of this many; 0: none.
-    pub failing_reads: u64,
+    Reorder,
+    /// The blob store fails one save of a few.
+    FailingSaves,
+    /// The source cannot read one blob of a few.
+    FailingReads,
     /// The publisher forgets the beginning of its log.
-    pub purge: bool,
+    Purge,
     /// The publisher begins its copy again on the same link.
-    pub recopy: bool,
+    Recopy,
     /// The link is drained and closed by its host.
-    pub drain: bool,
+    Drain,
 }
 
-impl Faults {
-    /// The faults of a seed.
-    pub fn draw(rng: &mut Rng) -> Self {
-        let mut on = || rng.chance(500);
-        let (save, read) = (on(), on());
-        Self {
-            split: on(),
-            cut: on(),
-            crash: on(),
-            stall: on(),
-            slow: on(),
-            not_ready: on(),
-            reorder: on(),
-            failing_saves: if save { 7 } else { 0 },
-            failing_reads: if read { 11 } else { 0 },
-            purge: on(),
-            recopy: on(),
-            drain: on(),
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::Split,
+        Self::Cut,
+        Self::Crash,
+        Self::Stall,
+        Self::Slow,
+        Self::NotReady,
+        Self::Reorder,
+        Self::FailingSaves,
+        Self::FailingReads,
+        Self::Purge,
+        Self::Recopy,
+        Self::Drain,
+    ];
+
+    /// The name, as in a trace file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Cut => "cut",
+            Self::Crash => "crash",
+            Self::Stall => "stall",
+            Self::Slow => "slow",
+            Self::NotReady => "not_ready",
+            Self::Reorder => "reorder",
+            Self::FailingSaves => "failing_saves",
+            Self::FailingReads => "failing_reads",
+            Self::Purge => "purge",
+            Self::Recopy => "recopy",
+            Self::Drain => "drain",
         }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
     }
 }
 
+/// A set of kinds of faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults(u32);
+
+impl Faults {
+    /// No faults.
+    pub const NONE: Self = Self(0);
+
+    /// The faults of a seed. Each kind is drawn by its name, so that a new kind leaves the others as they were.
+    pub fn draw(seed: u64) -> Self {
+        Fault::ALL
+            .into_iter()
+            .filter(|fault| Rng::named(seed, fault.as_str()).chance(500))
+            .collect()
+    }
+
+    /// Whether this kind is in the set.
+    pub const fn has(self, fault: Fault) -> bool {
+        self.0 & fault.bit() != 0
+    }
+
+    /// The set without this kind.
+    #[must_use]
+    pub const fn without(self, fault: Fault) -> Self {
+        Self(self.0 & !fault.bit())
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The kinds.
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        Fault::ALL.into_iter().filter(move |fault| self.has(*fault))
+    }
+}
+
+impl FromIterator<Fault> for Faults {
+    fn from_iter<I: IntoIterator<Item = Fault>>(faults: I) -> Self {
+        Self(faults.into_iter().fold(0, |set, fault| set | fault.bit()))
+    }
+}
+
+/// The names, separated by spaces; `none` for no faults.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [
-            ("split", self.split),
-            ("cut", self.cut),
-            ("crash", self.crash),
-            ("stall", self.stall),
-            ("slow", self.slow),
-            ("not_ready", self.not_ready),
-            ("reorder", self.reorder),
-            ("failing_saves", self.failing_saves > 0),
-            ("failing_reads", self.failing_reads > 0),
-            ("purge", self.purge),
-            ("recopy", self.recopy),
-            ("drain", self.drain),
-        ];
-        let on: Vec<&str> = named
-            .iter()
-            .filter(|(_, on)| *on)
-            .map(|(name, _)| *name)
-            .collect();
-        f.write_str(if on.is_empty() { "none" } else { "" })?;
-        f.write_str(&on.join(", "))
+        if *self == Self::NONE {
+            return f.write_str("none");
+        }
+        for (index, fault) in self.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{}", fault.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::NONE);
+        }
+        text.split_whitespace()
+            .map(|name| {
+                let known = Fault::ALL.into_iter().find(|fault| fault.as_str() == name);
+                known.ok_or_else(|| format!("there is no fault {name:?}"))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_drawn_by_about_half_of_the_seeds() {
+        let drawn: Vec<Faults> = (0..200).map(Faults::draw).collect();
+        for fault in Fault::ALL {
+            let on = drawn.iter().filter(|faults| faults.has(fault)).count();
+            assert!((60..140).contains(&on), "{fault:?} in {on} of 200");
+        }
+    }
+
+    #[test]
+    fn a_set_is_read_as_it_is_written() {
+        for seed in 0..100 {
+            let faults = Faults::draw(seed);
+            assert_eq!(faults.to_string().parse(), Ok(faults));
+        }
+        assert_eq!("none".parse(), Ok(Faults::NONE));
+        assert!("split, cut".parse::<Faults>().is_err());
     }
 }

@@ -11,12 +11,15 @@
 //! assert!(report.violation.is_none());
 //! ```
 
+pub mod batch;
 pub mod faults;
 mod host;
 mod network;
+pub mod options;
 pub mod oracles;
 mod peer;
 pub mod rng;
+pub mod shrink;
 mod source;
 mod store;
 pub mod trace;

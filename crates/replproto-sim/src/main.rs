@@ -1,16 +1,48 @@
-//! Runs worlds of consecutive seeds until one breaks a rule.
+//! Runs worlds of consecutive seeds until one breaks a rule, and runs one of them again.
 
+use std::fs;
 use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
-use replproto_sim::world::{Options, World};
+use clap::{Args, Parser, Subcommand};
+use replproto_sim::batch::Batch;
+use replproto_sim::options::{Options, TraceFile};
+use replproto_sim::shrink::shrink;
+use replproto_sim::world::{Report, World};
 
 /// Simulates links and checks the rules of the core at every step.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run the world of a trace again
+    Replay {
+        /// The trace
+        file: PathBuf,
+        /// Print every step
+        #[arg(long)]
+        print: bool,
+    },
+    /// Make the world of a trace smaller, as long as it breaks the same rule
+    Shrink {
+        /// The trace; the smaller one is written beside it, as FILE.shrunk
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+struct RunArguments {
     /// How many worlds to run [default: 100, or 1 with --seed]
     #[arg(long)]
     seeds: Option<u64>,
@@ -20,16 +52,39 @@ struct Arguments {
     /// The seed of the first world [default: from the clock]
     #[arg(long)]
     seed: Option<u64>,
+    /// Threads; what comes out does not depend on it [default: one for each processor]
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
+    /// Where the trace of a world that breaks a rule is written
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    trace_dir: PathBuf,
     /// Add a rule that does not hold, to prove that a broken rule is noticed
     #[arg(long)]
     canary: bool,
-    /// Print every step
+    /// Print every step; of one world at a time
     #[arg(long)]
     print: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // A panic of the core is a violation: it is reported with all that is needed to repeat it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = match arguments.action {
+        None => run(&arguments.run),
+        Some(Action::Replay { file, print }) => replay(&file, print),
+        Some(Action::Shrink { file }) => shrink_file(&file),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     let clock = || {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -38,41 +93,113 @@ fn main() -> ExitCode {
     let first = arguments.seed.unwrap_or_else(clock);
     let default = if arguments.seed.is_some() { 1 } else { 100 };
     let seeds = arguments.seeds.unwrap_or(default);
-    println!(
-        "{seeds} worlds of {} steps from seed {first}",
-        arguments.steps
-    );
-    // A violation is reported below, with all that is needed to repeat it.
-    std::panic::set_hook(Box::new(|_| {}));
-    let is_terminal = std::io::stderr().is_terminal();
-    let began = Instant::now();
-    let (mut steps, mut links, mut hash) = (0, 0, 0_u64);
-    for done in 0..seeds {
-        let report = World::run(Options {
-            seed: first.wrapping_add(done),
-            steps: arguments.steps,
+    let steps = arguments.steps;
+    println!("{seeds} worlds of {steps} steps from seed {first}");
+    let jobs = match arguments.jobs {
+        _ if arguments.print => 1,
+        Some(jobs) => jobs.get(),
+        None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+    };
+    let batch = Batch {
+        options: Options {
+            seed: first,
+            steps,
             canary: arguments.canary,
             print: arguments.print,
-        });
-        steps += report.steps;
-        links += report.links;
-        hash = hash.rotate_left(5) ^ report.hash;
-        if report.violation.is_some() {
-            println!("\n{report}");
-            return ExitCode::FAILURE;
-        }
+            ..Options::default()
+        },
+        seeds,
+        jobs,
+    };
+    let is_terminal = std::io::stderr().is_terminal();
+    let began = Instant::now();
+    let done = batch.run(|so_far| {
         if is_terminal {
-            eprint!("\r{} of {seeds} worlds, {steps} steps ", done + 1);
+            eprint!(
+                "\r{} of {seeds} worlds, {} steps ",
+                so_far.worlds, so_far.steps
+            );
             let _ = std::io::stderr().flush();
         }
-    }
-    let seconds = began.elapsed().as_secs_f64();
+    });
     if is_terminal {
         eprintln!();
     }
+    let summary = match done {
+        Ok(summary) => summary,
+        Err(report) => {
+            let seed = report.options.seed;
+            write_trace(&report, &arguments.trace_dir.join(format!("{seed}.trace")))?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     println!(
-        "{seeds} worlds held: {steps} steps, {links} links, trace {hash:016x}, {:.0} steps a second",
-        steps as f64 / seconds
+        "{} worlds held: {} steps, {} links, trace {:016x}",
+        summary.worlds, summary.steps, summary.links, summary.hash
     );
-    ExitCode::SUCCESS
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("{:.0} steps a second", summary.steps as f64 / seconds);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the trace of a broken world, then says how it broke and how to go on.
+fn write_trace(report: &Report, file: &Path) -> Result<(), String> {
+    let mut text = String::from("# A world of replproto-sim that breaks a rule:\n");
+    if let Some(violation) = &report.violation {
+        for line in violation.to_string().lines() {
+            text += &format!("# {line}\n");
+        }
+    }
+    text += &report.trace_file().to_string();
+    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let file = file.display();
+    println!("{report}");
+    println!("trace file: {file}");
+    println!("cargo run -p replproto-sim --release -- shrink {file}");
+    println!("cargo run -p replproto-sim --release -- replay {file}");
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn read_trace(file: &Path) -> Result<TraceFile, String> {
+    let text = read(file)?;
+    text.parse()
+        .map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn replay(file: &Path, print: bool) -> Result<ExitCode, String> {
+    let trace = read_trace(file)?;
+    let report = World::run(Options {
+        print,
+        ..trace.options
+    });
+    println!("{report}");
+    println!("trace {:016x}", report.hash);
+    if let Some(oracle) = &trace.breaks {
+        let is_same = report
+            .violation
+            .as_ref()
+            .is_some_and(|violation| violation.oracle == oracle);
+        let answer = if is_same { "again" } else { "no longer" };
+        println!("{oracle} is {answer} broken");
+    }
+    Ok(match report.violation {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
+}
+
+fn shrink_file(file: &Path) -> Result<ExitCode, String> {
+    let trace = read_trace(file)?;
+    let Some(report) = shrink(trace.options) else {
+        println!("every rule holds: there is nothing to shrink");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut shrunk = file.as_os_str().to_owned();
+    shrunk.push(".shrunk");
+    write_trace(&report, Path::new(&shrunk))?;
+    Ok(ExitCode::FAILURE)
 }

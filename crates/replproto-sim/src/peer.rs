@@ -56,8 +56,11 @@ struct Transfer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
     pub(crate) is_old: bool,
-    pub(crate) failing_reads: u64,
+    /// It cannot read one blob of a few.
+    pub(crate) failing_reads: bool,
     pub(crate) recopies: bool,
+    /// The size below which blobs stay.
+    pub(crate) blob_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -339,8 +342,8 @@ impl Peer {
         if id.is_none() && self.transfers.iter().any(|transfer| transfer.file == file) {
             return None;
         }
-        let content = Source::content(file);
-        let fails = self.manner.failing_reads > 0 && rng.below(self.manner.failing_reads) == 0;
+        let content = Source::content(file, self.manner.blob_bytes);
+        let fails = self.manner.failing_reads && rng.below(11) == 0;
         let header = ChunkHeader {
             file: file.into(),
             transfer: id,

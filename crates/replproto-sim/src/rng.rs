@@ -10,6 +10,14 @@ impl Rng {
         Self(seed)
     }
 
+    /// The generator of a part of a world. Parts of other names do not change what it gives.
+    pub fn named(seed: u64, name: &str) -> Self {
+        let mixed = name.bytes().fold(seed, |mixed, byte| {
+            Self::new(mixed ^ u64::from(byte)).next()
+        });
+        Self::new(mixed)
+    }
+
     /// The next number.
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -45,6 +53,14 @@ mod tests {
         let mut rng = Rng::new(0);
         assert_eq!(rng.next(), 0xe220_a839_7b1d_cdaf);
         assert_eq!(rng.next(), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
+    fn parts_of_other_names_draw_other_numbers() {
+        let draw = |seed, name| Rng::named(seed, name).next();
+        assert_eq!(draw(1, "cut"), draw(1, "cut"));
+        assert_ne!(draw(1, "cut"), draw(2, "cut"));
+        assert_ne!(draw(1, "cut"), draw(1, "crash"));
     }
 
     #[test]

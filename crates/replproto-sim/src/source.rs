@@ -104,14 +104,14 @@ impl Source {
         Some(format!("{:x}", self.files))
     }
 
-    /// The content of a blob, which follows from its file id.
-    pub(crate) fn content(file: &str) -> Vec<u8> {
+    /// The content of a blob, which follows from its file id: fewer bytes than `end`.
+    pub(crate) fn content(file: &str, end: u64) -> Vec<u8> {
         let id = u64::from_str_radix(file, 16).unwrap_or_default();
         let mut rng = Rng::new(id);
         let length = match rng.below(5) {
             0 => 0,
-            1 => rng.below(20),
-            _ => rng.below(6000),
+            1 => rng.below(end.min(20)),
+            _ => rng.below(end),
         };
         (0..length).map(|_| rng.next() as u8).collect()
     }

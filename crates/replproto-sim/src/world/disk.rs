@@ -3,6 +3,7 @@
 use replproto_core::{BlobId, CommitId, Cursor, Epoch, Input};
 
 use super::{Event, World};
+use crate::faults::Fault;
 use crate::host::Item;
 use crate::oracles::{Result, hold};
 use crate::source::Source;
@@ -54,7 +55,7 @@ impl World {
                 why: "disk full".into(),
             });
         }
-        let is_right = settled.content == Source::content(&settled.file);
+        let is_right = settled.content == Source::content(&settled.file, self.options.blob_bytes);
         hold("blobs", is_right, || {
             format!("blob {} has other bytes than its source", settled.file)
         })?;
@@ -81,7 +82,7 @@ impl World {
         let Some(host) = &mut self.host else {
             return Ok(());
         };
-        let most = if self.faults.slow {
+        let most = if self.faults.has(Fault::Slow) {
             1
         } else {
             self.rng.range(1, 200)
@@ -114,15 +115,17 @@ impl World {
         }
     }
 
-    /// Something begins to become durable. Nothing overtakes a `barrier`.
+    /// Something begins to become durable. Nothing overtakes a `barrier`, and it overtakes nothing.
     fn begin_job(&mut self, id: CommitId, steps: Vec<Step>, cursor: Option<Cursor>, barrier: bool) {
         self.next_job += 1;
         let order = self.next_job;
-        let mut at = (self.now + self.rng.range(1, 30_000)).max(self.durable_after);
-        if barrier || !self.faults.reorder {
-            self.durable_after = at.max(self.durable_after);
-            at = self.durable_after;
+        let mut at =
+            (self.now + self.rng.range(1, self.options.disk_micros)).max(self.durable_after);
+        if barrier || !self.faults.has(Fault::Reorder) {
+            at = at.max(self.last_durable);
+            self.durable_after = at;
         }
+        self.last_durable = at.max(self.last_durable);
         self.jobs.insert(
             order,
             (
@@ -148,9 +151,14 @@ impl World {
             self.backoff.cursor_advanced();
         }
         self.check_prefix()?;
-        let delay = self
-            .rng
-            .range(0, if self.faults.reorder { 50_000 } else { 100 });
+        let delay = self.rng.range(
+            0,
+            if self.faults.has(Fault::Reorder) {
+                50_000
+            } else {
+                100
+            },
+        );
         self.after(delay, Event::Committed(id));
         Ok(())
     }

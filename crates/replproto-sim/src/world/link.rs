@@ -7,6 +7,7 @@ use replproto_core::{
 };
 
 use super::{Event, World};
+use crate::faults::Fault;
 use crate::host::{Blob, Host};
 use crate::network::Network;
 use crate::oracles::{Result, Shadow, Violation, hold};
@@ -37,8 +38,9 @@ impl World {
         self.host = Some(Host::new(self.epoch, receiver, shadow));
         self.peer = Peer::new(Manner {
             is_old: self.is_old,
-            failing_reads: self.faults.failing_reads,
-            recopies: self.faults.recopy,
+            failing_reads: self.faults.has(Fault::FailingReads),
+            recopies: self.faults.has(Fault::Recopy),
+            blob_bytes: self.options.blob_bytes,
         });
         self.network = Network::default();
         self.input(Input::Connected)
@@ -84,8 +86,7 @@ impl World {
             }
             Command::Event(event) => return self.queue(event),
             Command::OpenBlob { blob, file, .. } => {
-                let is_failing =
-                    self.faults.failing_saves > 0 && self.rng.below(self.faults.failing_saves) == 0;
+                let is_failing = self.faults.has(Fault::FailingSaves) && self.rng.below(7) == 0;
                 let blob_of = Blob {
                     file: file.to_string(),
                     content: Vec::new(),
@@ -141,20 +142,20 @@ impl World {
         let pause = self.rng.range(5000, 3_000_000);
         self.after(pause, Event::Trouble);
         match self.rng.below(6) {
-            0 if self.faults.cut => {
+            0 if self.faults.has(Fault::Cut) => {
                 self.trace.note(format_args!("cut"));
                 self.input(Input::TransportLost)
             }
-            1 if self.faults.crash => {
+            1 if self.faults.has(Fault::Crash) => {
                 self.trace.note(format_args!("crash"));
                 self.crash();
                 Ok(())
             }
-            2 if self.faults.stall => {
+            2 if self.faults.has(Fault::Stall) => {
                 self.stalled_until = self.now + self.rng.range(1000, 100_000_000);
                 Ok(())
             }
-            3 if self.faults.not_ready => {
+            3 if self.faults.has(Fault::NotReady) => {
                 let until_ready = self.rng.range(1000, 70_000_000);
                 self.after(until_ready, Event::Ready);
                 if let Some(host) = &mut self.host {
@@ -162,13 +163,13 @@ impl World {
                 }
                 self.input(Input::NotReady)
             }
-            4 if self.faults.purge => {
+            4 if self.faults.has(Fault::Purge) => {
                 let end = self.source.log.len() as u64;
                 let from = self.rng.range(self.source.kept_from as u64, end);
                 self.source.kept_from = from as usize;
                 Ok(())
             }
-            5 if self.faults.drain => {
+            5 if self.faults.has(Fault::Drain) => {
                 if let Some(host) = &mut self.host {
                     host.shadow.is_draining = true;
                 }
@@ -183,6 +184,7 @@ impl World {
     pub(super) fn crash(&mut self) {
         self.jobs.clear();
         self.durable_after = 0;
+        self.last_durable = 0;
         self.tries = BlobTries::default();
         if self.host.take().is_some() {
             let delay = self.rng.range(1000, 2_000_000);

@@ -14,7 +14,7 @@ use replproto_core::{
     Backoff, BlobId, BlobTries, CommitId, Config, Epoch, Input, Instant, Sequence, Start,
 };
 
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::network::Network;
 use crate::oracles::{Result, Shadow, Violation, hold};
@@ -24,7 +24,8 @@ use crate::source::Source;
 use crate::store::{Job, Store};
 use crate::trace::Trace;
 
-pub use report::{Options, Report};
+pub use crate::options::Options;
+pub use report::Report;
 
 /// After the faults have stopped, this many events must be enough to converge, and as many again for each transaction of
 /// the log.
@@ -83,6 +84,8 @@ pub struct World {
     next_job: u64,
     /// No job becomes durable before.
     durable_after: u64,
+    /// When the last of the jobs becomes durable.
+    last_durable: u64,
     epoch: u64,
     tries: BlobTries,
     backoff: Backoff,
@@ -109,8 +112,10 @@ impl World {
             }
         };
         Report {
-            options,
-            faults,
+            options: Options {
+                faults: Some(faults),
+                ..options
+            },
             violation,
             steps: world.steps,
             links: world.epoch,
@@ -120,14 +125,17 @@ impl World {
     }
 
     fn new(options: Options) -> Self {
-        let mut rng = Rng::new(options.seed);
-        let mut faults = Faults::draw(&mut rng);
+        let mut rng = Rng::named(options.seed, "world");
+        let mut faults = options.faults.unwrap_or_else(|| Faults::draw(options.seed));
         let is_old = rng.chance(250);
         // An old publisher has no way to say that it has forgotten something.
-        faults.purge &= !is_old;
+        if is_old {
+            faults = faults.without(Fault::Purge);
+        }
         let mut source = Source::default();
-        for _ in 0..rng.range(1, 60) {
-            source.write(&mut rng);
+        let mut log = Rng::named(options.seed, "source");
+        for _ in 0..log.range(1, options.transactions) {
+            source.write(&mut log);
         }
         let first_start = if rng.chance(500) {
             Start::Copy
@@ -153,8 +161,9 @@ impl World {
             host: None,
             peer: Peer::new(Manner {
                 is_old,
-                failing_reads: 0,
+                failing_reads: false,
                 recopies: false,
+                blob_bytes: options.blob_bytes,
             }),
             network: Network::default(),
             is_delivering: false,
@@ -164,6 +173,7 @@ impl World {
             jobs: BTreeMap::new(),
             next_job: 0,
             durable_after: 0,
+            last_durable: 0,
             epoch: 0,
             tries: BlobTries::default(),
             backoff: Backoff::default(),
@@ -203,11 +213,8 @@ impl World {
     /// From now on nothing goes wrong any more.
     fn heal(&mut self) {
         self.is_healing = true;
-        self.faults = Faults {
-            split: self.faults.split,
-            reorder: self.faults.reorder,
-            ..Faults::default()
-        };
+        let harmless = Faults::from_iter([Fault::Split, Fault::Reorder]);
+        self.faults = self.faults.and(harmless);
         self.stalled_until = 0;
         self.after(0, Event::Ready);
     }
@@ -310,7 +317,8 @@ impl World {
             && self.host.is_some()
             && let Some(message) = self.peer.next(&self.source, &mut self.rng)
         {
-            self.network.send(message, self.faults.split, &mut self.rng);
+            self.network
+                .send(message, self.faults.has(Fault::Split), &mut self.rng);
         }
         let Some(host) = &self.host else {
             return Ok(());
@@ -330,9 +338,14 @@ impl World {
         }
         if has_items && !self.is_consuming {
             self.is_consuming = true;
-            let pause = self
-                .rng
-                .range(1, if self.faults.slow { 20_000 } else { 500 });
+            let pause = self.rng.range(
+                1,
+                if self.faults.has(Fault::Slow) {
+                    20_000
+                } else {
+                    500
+                },
+            );
             let wait = self.stalled_until.saturating_sub(self.now);
             self.after(pause + wait, Event::Consume);
         }

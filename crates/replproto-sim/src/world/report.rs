@@ -1,41 +1,15 @@
-//! What to run, and how it went.
+//! How a run went.
 
 use std::fmt;
 
-use crate::faults::Faults;
+use crate::options::{Options, TraceFile};
 use crate::oracles::Violation;
-
-/// What to run.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Everything follows from it.
-    pub seed: u64,
-    /// Events with faults, before they stop.
-    pub steps: u64,
-    /// Adds a rule that does not hold, to prove that a broken rule is noticed.
-    pub canary: bool,
-    /// Prints every step.
-    pub print: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            steps: 5000,
-            canary: false,
-            print: false,
-        }
-    }
-}
 
 /// How a run went.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was run.
+    /// What was run, with the faults that the seed chose.
     pub options: Options,
-    /// The faults that the seed chose.
-    pub faults: Faults,
     /// The rule that broke, if any.
     pub violation: Option<Violation>,
     /// Events that happened.
@@ -48,26 +22,32 @@ pub struct Report {
     pub last: Vec<String>,
 }
 
+impl Report {
+    /// What repeats this run.
+    pub fn trace_file(&self) -> TraceFile {
+        let violation = self.violation.as_ref();
+        TraceFile {
+            options: self.options,
+            breaks: violation.map(|violation| violation.oracle.to_owned()),
+        }
+    }
+}
+
+/// All that is needed to repeat and to understand it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options {
-            seed,
-            steps,
-            canary,
-            ..
-        } = self.options;
-        if let Some(violation) = &self.violation {
-            writeln!(f, "{violation}")?;
+        match &self.violation {
+            Some(violation) => writeln!(f, "{violation}")?,
+            None => writeln!(f, "every rule held")?,
         }
-        writeln!(f, "seed {seed}, {steps} steps, faults: {}", self.faults)?;
-        writeln!(f, "the last steps:")?;
-        for line in &self.last {
+        writeln!(f, "at step {} on link {}", self.steps, self.links)?;
+        for line in self.trace_file().to_string().lines() {
             writeln!(f, "  {line}")?;
         }
-        let canary = if canary { " --canary" } else { "" };
-        write!(
-            f,
-            "cargo run -p replproto-sim --release -- --seed {seed} --steps {steps}{canary}"
-        )
+        write!(f, "the last steps:")?;
+        for line in &self.last {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
     }
 }

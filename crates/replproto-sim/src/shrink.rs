@@ -1,0 +1,98 @@
+//! A broken world made smaller, as long as it breaks the same rule.
+
+use crate::faults::Faults;
+use crate::options::Options;
+use crate::world::{Report, World};
+
+/// The smallest world that is found to break the same rule as this one: first whole kinds of faults are dropped, then the
+/// steps become fewer, then sizes and times smaller, until nothing of it helps any more. `None`: this one breaks none.
+pub fn shrink(options: Options) -> Option<Report> {
+    shrink_by(options, World::run)
+}
+
+fn shrink_by(options: Options, mut run: impl FnMut(Options) -> Report) -> Option<Report> {
+    let mut best = run(options);
+    let oracle = best.violation.as_ref()?.oracle;
+    loop {
+        let before = best.options;
+        let mut accept = |options: Options, best: &mut Report| {
+            let report = run(options);
+            let is_same = report
+                .violation
+                .as_ref()
+                .is_some_and(|violation| violation.oracle == oracle);
+            if is_same {
+                *best = report;
+            }
+            is_same
+        };
+        let faults = best.options.faults.unwrap_or(Faults::NONE);
+        for fault in faults.iter() {
+            let options = best.options;
+            let faults = options.faults.map(|faults| faults.without(fault));
+            accept(Options { faults, ..options }, &mut best);
+        }
+        // Nothing after the step that broke it can matter.
+        best.options.steps = best.options.steps.min(best.steps);
+        let numbers: [fn(&mut Options) -> &mut u64; 4] = [
+            |options| &mut options.steps,
+            |options| &mut options.transactions,
+            |options| &mut options.blob_bytes,
+            |options| &mut options.disk_micros,
+        ];
+        for number in numbers {
+            // Ever smaller cuts: half of it, a quarter, and so on down to one.
+            let mut cut = *number(&mut best.options) / 2;
+            while cut > 0 {
+                let mut options = best.options;
+                let value = number(&mut options);
+                *value = value.saturating_sub(cut);
+                if *value == 0 || !accept(options, &mut best) {
+                    cut /= 2;
+                }
+            }
+        }
+        if best.options == before {
+            return Some(best);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Fault;
+    use crate::oracles::Violation;
+
+    /// Breaks with cuts, from step 40 on, if there are at least 5 transactions.
+    fn run(options: Options) -> Report {
+        let is_broken = options.faults.is_some_and(|faults| faults.has(Fault::Cut))
+            && options.steps >= 40
+            && options.transactions >= 5;
+        Report {
+            options,
+            violation: is_broken.then(|| Violation::new("test", "broken")),
+            steps: 100,
+            links: 1,
+            hash: 0,
+            last: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_breaks_it_is_left() {
+        let options = Options {
+            faults: Some(Fault::ALL.into_iter().collect()),
+            ..Options::default()
+        };
+        let smallest = shrink_by(options, run).expect("it breaks").options;
+        assert_eq!(smallest.faults, Some([Fault::Cut].into_iter().collect()));
+        assert_eq!((smallest.steps, smallest.transactions), (40, 5));
+        assert_eq!((smallest.blob_bytes, smallest.disk_micros), (1, 1));
+    }
+
+    #[test]
+    fn what_holds_is_not_shrunk() {
+        assert!(shrink_by(Options::default(), run).is_none());
+    }
+}
