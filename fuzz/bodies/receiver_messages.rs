@@ -4,244 +4,47 @@
 //! with the piece and the others how many bytes follow.
 
 use bytes::Bytes;
-use replproto_core::config::Mode;
-use replproto_core::wire::Message;
-use replproto_core::wire::message::{Capabilities, NodeName, TableStructure};
-use replproto_core::{
-    Command, Config, Cursor, Epoch, Event, Input, Instant, Receiver, Sequence, Start,
-    TableDefinition,
-};
+
+use super::alloc;
+use super::host::Host;
 
 /// Some bytes make us do more than others, but none more than this.
 const COMMANDS_PER_BYTE: usize = 4;
+/// A byte may stand for an empty text or for an event that is out.
+const BYTES_PER_BYTE: usize = 512;
+/// The receiver and the handshake.
+const FREE: usize = 64 * 1024;
 
 /// Runs the input.
 ///
 /// # Panics
 /// The receiver breaks one of its rules.
-pub(crate) fn run(data: &[u8]) {
-    let Some((options, mut rest)) = data.split_first() else {
+pub fn run(data: &[u8]) {
+    let Some((options, rest)) = data.split_first() else {
         return;
     };
-    let mut host = Host::new(*options);
-    if options & 1 != 0 {
-        for message in handshake() {
-            host.feed(message.encode().into(), true);
+    let commands = alloc::within(FREE + BYTES_PER_BYTE * data.len(), || {
+        let mut host = Host::new(*options, |_| {});
+        for (piece, last) in pieces(rest) {
+            host.feed(Bytes::copy_from_slice(piece), last);
         }
-    }
-    while let Some((&[high, low], after)) = rest.split_first_chunk() {
-        let length = usize::from(high & 0x7f) << 8 | usize::from(low);
-        let (piece, after) = after.split_at(length.min(after.len()));
-        rest = after;
-        host.feed(Bytes::copy_from_slice(piece), high & 0x80 != 0);
-    }
-    host.end();
+        host.end();
+        host.commands
+    });
     assert!(
-        host.commands <= 100 + COMMANDS_PER_BYTE * data.len(),
-        "{} commands for {} bytes",
-        host.commands,
+        commands <= 100 + COMMANDS_PER_BYTE * data.len(),
+        "{commands} commands for {} bytes",
         data.len()
     );
 }
 
-fn handshake() -> [Message; 4] {
-    let definition = |table: &str| TableDefinition {
-        table: table.into(),
-        ..TableDefinition::default()
-    };
-    [
-        Message::NodeName(NodeName {
-            name: Some("node-a".into()),
-            database: "data".into(),
-            tables: Vec::new(),
-            capabilities: Some(Capabilities {
-                setup_ack: 1.0,
-                setup_budget: None,
-            }),
-        }),
-        Message::Schema {
-            tables: vec![definition("Dog")],
-            database: "data".into(),
-            request: Some(1),
-        },
-        Message::NodeMap {
-            ids: vec![("node-a".into(), 0), ("node-b".into(), 3)],
-            subscribed: vec!["node-a".into()],
-        },
-        Message::TableStructure(TableStructure {
-            // [["a", "b"]]
-            named: Some(vec![0x91, 0x92, 0xa1, b'a', 0xa1, b'b']),
-            // [[[0, 1, "a"], [3, 0, "b"], [1, 2, "c"]]]
-            typed: Some(b"\x91\x93\x93\x00\x01\xa1a\x93\x03\x00\xa1b\x93\x01\x02\xa1c".to_vec()),
-            definition: definition("Dog"),
-            table: 5,
-        }),
-    ]
-}
-
-struct Host {
-    config: Config,
-    receiver: Receiver,
-    now: Instant,
-    is_lazy: bool,
-    largest: u64,
-    message: u64,
-    commands: usize,
-    is_closed: bool,
-}
-
-impl Host {
-    fn new(options: u8) -> Self {
-        let mut config = Config::new("node-follower", "data");
-        if options & 2 != 0 {
-            config.mode = Mode::A;
-        }
-        if options & 4 != 0 {
-            config.flow.inbound.high.bytes = 500;
-            config.flow.inbound.low.bytes = 100;
-            config.flow.consumer.high.items = 2;
-            config.flow.blobs.high.bytes = 700;
-            config.flow.blobs.low.bytes = 0;
-            config.flow.commits.high.items = 1;
-            config.flow.commits.low.items = 0;
-        }
-        if options & 8 != 0 {
-            config.limits.message = 1000;
-            config.limits.record = 400;
-            config.limits.command = 300;
-            config.limits.context = 4000;
-            config.limits.open_blobs = 3;
-            config.limits.blob_references = 4;
-            config.limits.finished_blobs = 2;
-        }
-        let start = match options >> 5 & 3 {
-            0 => Start::Copy,
-            1 => Start::At(Sequence(1.0)),
-            _ => Start::Resume(Cursor::at(Sequence(5.0))),
-        };
-        let now = Instant::from_micros(1);
-        let receiver = Receiver::new(config.clone(), start, Epoch(1), now).expect("valid");
-        let mut host = Self {
-            config,
-            receiver,
-            now,
-            is_lazy: options & 16 != 0,
-            largest: 0,
-            message: 0,
-            commands: 0,
-            is_closed: false,
-        };
-        host.input(Input::Connected);
-        host.drive();
-        host
-    }
-
-    fn input(&mut self, input: Input) {
-        self.receiver.handle(self.now, input).expect("no misuse");
-    }
-
-    fn feed(&mut self, bytes: Bytes, last: bool) {
-        if self.is_closed {
-            return;
-        }
-        self.message += bytes.len() as u64 + 128;
-        self.largest = self.largest.max(self.message);
-        if last {
-            self.message = 0;
-        }
-        self.input(Input::Message { bytes, last });
-        self.drive();
-    }
-
-    fn drive(&mut self) {
-        let mut answers = Vec::new();
-        loop {
-            let Some(command) = self.receiver.poll_command() else {
-                if !answers.is_empty() {
-                    for answer in answers.drain(..) {
-                        self.input(answer);
-                    }
-                } else if self.receiver.poll_timeout().is_none_or(|at| at > self.now) {
-                    break;
-                }
-                continue;
-            };
-            assert!(!self.is_closed, "a command after the close");
-            self.commands += 1;
-            self.answer(command, &mut answers);
-            self.check();
-            if !self.is_lazy {
-                for answer in answers.drain(..) {
-                    self.input(answer);
-                }
-            }
-        }
-        assert_eq!(self.receiver.is_closed(), self.is_closed);
-        assert!(
-            self.is_closed || !self.receiver.is_paused(),
-            "paused for ever"
-        );
-    }
-
-    fn answer(&mut self, command: Command, answers: &mut Vec<Input>) {
-        match command {
-            Command::Event(event) => {
-                answers.push(Input::Consumed { events: 1 });
-                match event {
-                    Event::EndTransaction(end) => answers.push(Input::Committed(end.id)),
-                    Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
-                        answers.push(Input::Committed(checkpoint.id));
-                    }
-                    Event::Record(record) => {
-                        // Reading must end, whatever it finds.
-                        let _ = record.key();
-                        if let Some(Ok(value)) = record.value().map(|value| value.decode()) {
-                            drop(value);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            Command::BlobChunk { blob, bytes, last } => {
-                answers.push(Input::BlobWritten {
-                    blob,
-                    bytes: bytes.len() as u64,
-                });
-                if last {
-                    answers.push(Input::BlobSaved(blob));
-                }
-            }
-            Command::Close(_) => self.is_closed = true,
-            _ => {}
-        }
-    }
-
-    fn check(&self) {
-        let (receiver, flow) = (&self.receiver, &self.config.flow);
-        assert_eq!(receiver.poll_timeout().is_none(), self.is_closed);
-        assert!(receiver.events_out() <= flow.consumer.high.items + 1);
-        assert!(receiver.commits_out() <= flow.commits.high.items + 1);
-        // An item that spans parts is joined while the part in which it ends is still held.
-        let most = flow.inbound.high.bytes + 2 * self.largest + 256;
-        assert!(
-            receiver.retained_bytes() <= most,
-            "{} retained",
-            receiver.retained_bytes()
-        );
-        let chunk = self.largest + 512;
-        assert!(receiver.blob_bytes_out() <= flow.blobs.high.bytes + chunk);
-    }
-
-    fn end(&mut self) {
-        if !self.is_closed {
-            self.input(Input::Shutdown);
-            self.drive();
-        }
-        assert!(self.is_closed);
-        let receiver = &self.receiver;
-        assert_eq!(
-            receiver.retained_bytes() + receiver.events_out() + receiver.blob_bytes_out(),
-            0
-        );
-    }
+/// Parts of messages, and whether the message ends with them.
+pub(crate) fn pieces(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
+    std::iter::from_fn(move || {
+        let (&[high, low], after) = rest.split_first_chunk()?;
+        let length = usize::from(high & 0x7f) << 8 | usize::from(low);
+        let (piece, after) = after.split_at(length.min(after.len()));
+        rest = after;
+        Some((piece, high & 0x80 != 0))
+    })
 }
