@@ -336,7 +336,8 @@ impl Receiver {
         self.session.is_following()
     }
 
-    /// Whether a base copy is under way: from its start until it is durable.
+    /// Whether a base copy is under way: from its start until it is durable. An old peer does not announce its copy, which
+    /// then is under way from its first row.
     pub const fn is_copying(&self) -> bool {
         self.session.is_copying()
     }

@@ -70,6 +70,8 @@ enum Copying {
         identity: Option<(WallTime, u32)>,
         /// The position in the log from which to go on after the copy.
         end: Option<Sequence>,
+        /// A row has come.
+        has_rows: bool,
         /// The last row of the batch: its table, and its id.
         last_row: Option<Name>,
         last_key: Vec<u8>,
@@ -102,20 +104,35 @@ impl Session {
         self.peer.as_ref()
     }
 
+    /// Whether a base copy is under way. That of an old peer is from its first row on: the peer does not announce it, and
+    /// sends nothing at all if it has no rows.
     pub(super) const fn is_copying(&self) -> bool {
-        !matches!(self.copy, Copying::No)
+        !matches!(
+            self.copy,
+            Copying::No
+                | Copying::Running {
+                    identity: None,
+                    has_rows: false,
+                    ..
+                }
+        )
     }
 
     /// A record is handed out.
     #[inline]
     pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) {
         if let Copying::Running {
+            identity,
+            has_rows,
             last_row,
             last_key,
-            identity: Some(_),
             ..
         } = &mut self.copy
         {
+            *has_rows = true;
+            if identity.is_none() {
+                return;
+            }
             if last_row.as_ref() != Some(table) {
                 *last_row = Some(table.clone());
             }
@@ -131,6 +148,7 @@ impl Session {
             end,
             last_row,
             last_key,
+            ..
         } = &mut self.copy
         else {
             return Advance {
@@ -408,6 +426,7 @@ impl Receiver {
         self.session.copy = Copying::Running {
             identity,
             end: None,
+            has_rows: false,
             last_row: None,
             last_key: Vec::new(),
         };

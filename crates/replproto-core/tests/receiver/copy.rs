@@ -298,6 +298,11 @@ fn an_old_peer_with_an_empty_source_is_not_thought_stuck() {
         driver.input(Input::Pong);
     }
     assert!(driver.close.is_none());
+    // There is nothing to wait for, as far as anyone can know.
+    assert!(driver.receiver.is_idle());
+    driver.feed_all([wire::node_map(), wire::table(wire::TABLE, "Dog")]);
+    driver.feed(Batch::new().put("k").end());
+    assert!(driver.receiver.is_copying() && !driver.receiver.is_idle());
 }
 
 #[test]
