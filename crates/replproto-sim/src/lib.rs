@@ -18,6 +18,7 @@ mod network;
 pub mod options;
 pub mod oracles;
 mod peer;
+pub mod recording;
 pub mod rng;
 pub mod shrink;
 mod source;

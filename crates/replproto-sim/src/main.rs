@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 use replproto_sim::batch::Batch;
 use replproto_sim::options::{Options, TraceFile};
+use replproto_sim::recording;
 use replproto_sim::shrink::shrink;
 use replproto_sim::world::{Report, World};
 
@@ -26,11 +27,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Run the world of a trace again
+    /// Run the world of a trace again, or a link that `replproto receive --record` has recorded
     Replay {
-        /// The trace
+        /// The trace or the recording
         file: PathBuf,
-        /// Print every step
+        /// Print every step of a world; what comes out of a recorded link is always printed
         #[arg(long)]
         print: bool,
     },
@@ -164,14 +165,17 @@ fn read(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn read_trace(file: &Path) -> Result<TraceFile, String> {
-    let text = read(file)?;
+fn parse(file: &Path, text: &str) -> Result<TraceFile, String> {
     text.parse()
         .map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn replay(file: &Path, print: bool) -> Result<ExitCode, String> {
-    let trace = read_trace(file)?;
+    let text = read(file)?;
+    if !TraceFile::is_trace(&text) {
+        return replay_recording(file, &text);
+    }
+    let trace = parse(file, &text)?;
     let report = World::run(Options {
         print,
         ..trace.options
@@ -192,8 +196,27 @@ fn replay(file: &Path, print: bool) -> Result<ExitCode, String> {
     })
 }
 
+fn replay_recording(file: &Path, text: &str) -> Result<ExitCode, String> {
+    match recording::replay(text, |line| println!("{line}")) {
+        Ok(done) => {
+            let recording::Replayed {
+                links,
+                inputs,
+                records,
+            } = done;
+            println!("every rule held: {links} links, {inputs} inputs, {records} records");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken @ recording::Failure::Broken { .. }) => {
+            println!("{broken}");
+            Ok(ExitCode::FAILURE)
+        }
+        Err(unreadable) => Err(format!("{}: {unreadable}", file.display())),
+    }
+}
+
 fn shrink_file(file: &Path) -> Result<ExitCode, String> {
-    let trace = read_trace(file)?;
+    let trace = parse(file, &read(file)?)?;
     let Some(report) = shrink(trace.options) else {
         println!("every rule holds: there is nothing to shrink");
         return Ok(ExitCode::SUCCESS);

@@ -1,11 +1,12 @@
 //! The rules that hold at every step, and a shadow of what the receiver counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use replproto_core::wire::Message;
 use replproto_core::{
-    Close, CloseReason, Command, Config, Event, LinkError, PauseReason, Receiver, WallTime,
+    BlobId, Close, CloseReason, Command, CommitId, Config, Event, Input, LinkError, PauseReason,
+    Receiver, WallTime,
 };
 
 /// A rule that does not hold.
@@ -44,43 +45,61 @@ pub(crate) fn hold(oracle: &'static str, holds: bool, what: impl FnOnce() -> Str
     }
 }
 
-/// One link as its host sees it.
+/// Whether the peer is taken to keep the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It does: a link that ends for its fault is our mistake.
+    Honest,
+    /// It may send anything.
+    Unknown,
+}
+
+/// One link as its host sees it: what it was told and what it has done.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     config: Config,
+    trust: Trust,
     announced: BTreeSet<PauseReason>,
-    pub(crate) events_out: u64,
-    pub(crate) commits_out: u64,
-    pub(crate) blob_bytes_out: u64,
+    events_out: u64,
+    /// What is out and not durable, with the sequences of its cursors.
+    commits_out: BTreeMap<CommitId, Option<f64>>,
+    /// Transfers that have begun and not ended, with the bytes that are not written.
+    blobs_out: BTreeMap<BlobId, u64>,
+    blob_bytes_out: u64,
     opens: u64,
-    pub(crate) saves: u64,
-    pub(crate) failures: u64,
+    saves: u64,
+    failures: u64,
     aborts: u64,
     handed: f64,
+    persisted: f64,
     /// The copy that has begun last on this link.
     copy: Option<WallTime>,
     confirmed: f64,
     largest_part: u64,
     message: u64,
     largest_message: u64,
-    pub(crate) is_draining: bool,
-    pub(crate) is_unready: bool,
+    is_draining: bool,
+    is_unready: bool,
     close: Option<Close>,
 }
 
 impl Shadow {
-    pub(crate) fn new(config: Config, start: f64) -> Self {
+    /// A link from this durable sequence on.
+    pub(crate) fn new(config: Config, start: f64, trust: Trust) -> Self {
         Self {
             config,
+            trust,
             announced: BTreeSet::new(),
             events_out: 0,
-            commits_out: 0,
+            commits_out: BTreeMap::new(),
+            blobs_out: BTreeMap::new(),
             blob_bytes_out: 0,
             opens: 0,
             saves: 0,
             failures: 0,
             aborts: 0,
             handed: start,
+            persisted: start,
             copy: None,
             confirmed: 0.0,
             largest_part: 0,
@@ -96,7 +115,41 @@ impl Shadow {
         self.close.is_some()
     }
 
-    pub(crate) fn part(&mut self, bytes: u64, last: bool) {
+    /// The receiver has taken an input.
+    pub(crate) fn told(&mut self, input: &Input) {
+        match input {
+            Input::Message { bytes, last } => self.part(bytes.len() as u64, *last),
+            Input::Consumed { events } => self.events_out = self.events_out.saturating_sub(*events),
+            Input::Committed(id) => {
+                if let Some(sequence) = self.commits_out.remove(id) {
+                    self.persisted = sequence.unwrap_or_default().max(self.persisted);
+                }
+            }
+            Input::BlobWritten { blob, bytes } => {
+                if let Some(unwritten) = self.blobs_out.get_mut(blob) {
+                    let written = (*bytes).min(*unwritten);
+                    *unwritten -= written;
+                    self.blob_bytes_out -= written;
+                }
+            }
+            Input::BlobSaved(blob) => self.saves += self.end_blob(*blob),
+            Input::BlobFailed { blob, .. } => self.failures += self.end_blob(*blob),
+            Input::Ready => self.is_unready = false,
+            Input::NotReady => self.is_unready = true,
+            Input::Drain { .. } => self.is_draining = true,
+            _ => {}
+        }
+    }
+
+    /// A transfer is over: none of its bytes is out any more. Gives how many have ended by that.
+    fn end_blob(&mut self, blob: BlobId) -> u64 {
+        self.blobs_out.remove(&blob).map_or(0, |unwritten| {
+            self.blob_bytes_out -= unwritten;
+            1
+        })
+    }
+
+    fn part(&mut self, bytes: u64, last: bool) {
         self.largest_part = self.largest_part.max(bytes);
         self.message += bytes + 128;
         self.largest_message = self.largest_message.max(self.message);
@@ -105,8 +158,8 @@ impl Shadow {
         }
     }
 
-    /// Looks at a command. `persisted`: the sequence that is durable.
-    pub(crate) fn observe(&mut self, command: &Command, persisted: f64) -> Result {
+    /// Looks at a command.
+    pub(crate) fn observe(&mut self, command: &Command) -> Result {
         hold("silence after close", self.close.is_none(), || {
             format!("{command:?}")
         })?;
@@ -118,19 +171,28 @@ impl Shadow {
                 format!("{reason} was not raised")
             }),
             Command::Event(event) => self.event(event),
-            Command::OpenBlob { .. } => {
+            Command::OpenBlob { blob, .. } => {
                 self.opens += 1;
-                Ok(())
+                hold("blobs", self.blobs_out.insert(*blob, 0).is_none(), || {
+                    format!("{blob} is opened twice")
+                })
             }
-            Command::BlobChunk { bytes, .. } => {
+            Command::BlobChunk { blob, bytes, .. } => {
+                let Some(unwritten) = self.blobs_out.get_mut(blob) else {
+                    return Err(Violation::new("blobs", format!("a chunk of {blob}")));
+                };
+                *unwritten += bytes.len() as u64;
                 self.blob_bytes_out += bytes.len() as u64;
                 Ok(())
             }
-            Command::AbortBlob { .. } => {
-                self.aborts += 1;
-                Ok(())
+            Command::AbortBlob { blob, .. } => {
+                let ended = self.end_blob(*blob);
+                self.aborts += ended;
+                hold("blobs", ended == 1, || {
+                    format!("{blob} is aborted after its end")
+                })
             }
-            Command::Transmit(bytes) => self.transmit(bytes, persisted),
+            Command::Transmit(bytes) => self.transmit(bytes),
             Command::Close(close) => self.closed(close),
             _ => Ok(()),
         }
@@ -148,17 +210,15 @@ impl Shadow {
         if let Event::CopyStarted(started) = event {
             self.copy = started.copy_start;
         }
-        let cursor = match event {
-            Event::EndTransaction(end) => {
-                self.commits_out += 1;
-                end.cursor.as_ref()
-            }
+        let (id, cursor) = match event {
+            Event::EndTransaction(end) => (end.id, end.cursor.as_ref()),
             Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
-                self.commits_out += 1;
-                Some(&checkpoint.cursor)
+                (checkpoint.id, Some(&checkpoint.cursor))
             }
-            _ => None,
+            _ => return Ok(()),
         };
+        self.commits_out
+            .insert(id, cursor.map(|cursor| cursor.sequence.0));
         if let Some(cursor) = cursor {
             let copy = cursor.copy.as_ref().map(|copy| copy.copy_start);
             let is_stray = self.copy.is_some() && copy.is_some() && copy != self.copy;
@@ -174,9 +234,9 @@ impl Shadow {
         Ok(())
     }
 
-    fn transmit(&mut self, bytes: &[u8], persisted: f64) -> Result {
+    fn transmit(&mut self, bytes: &[u8]) -> Result {
         if let Ok(Message::CommittedUpdate(sequence)) = Message::decode(bytes) {
-            let (sequence, before) = (sequence.0, self.confirmed);
+            let (sequence, before, persisted) = (sequence.0, self.confirmed, self.persisted);
             hold("durability", sequence <= persisted, || {
                 format!("{sequence} confirmed, {persisted} durable")
             })?;
@@ -198,7 +258,7 @@ impl Shadow {
         })?;
         let blames_peer = match &close.reason {
             CloseReason::Error(LinkError::TimedOut { .. }) => false,
-            CloseReason::Error(_) => true,
+            CloseReason::Error(_) => self.trust == Trust::Honest,
             _ => false,
         };
         self.close = Some(close.clone());
@@ -228,9 +288,9 @@ impl Shadow {
         hold("bounds", events <= flow.consumer.high.items + 1, || {
             format!("{events} events out")
         })?;
-        let commits = receiver.commits_out();
-        hold("bounds", commits == self.commits_out, || {
-            format!("{commits} commits out, not {}", self.commits_out)
+        let (commits, counted) = (receiver.commits_out(), self.commits_out.len() as u64);
+        hold("bounds", commits == counted, || {
+            format!("{commits} commits out, not {counted}")
         })?;
         hold("bounds", commits <= flow.commits.high.items + 1, || {
             format!("{commits} commits out")
@@ -262,8 +322,9 @@ impl Shadow {
         hold("bounds", blobs >= least, || {
             format!("{blobs} bytes of blobs out, not {least}")
         })?;
-        let has_releaser = self.events_out + self.commits_out + receiver.blob_bytes_out() > 0
-            || self.opens > self.saves + self.failures + self.aborts
+        let has_releaser = self.events_out + receiver.blob_bytes_out() > 0
+            || !self.commits_out.is_empty()
+            || !self.blobs_out.is_empty()
             || self.is_unready
             || self.is_draining;
         hold("liveness", !is_paused || has_releaser, || {

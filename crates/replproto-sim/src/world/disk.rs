@@ -27,17 +27,6 @@ impl World {
         }
     }
 
-    pub(super) fn written(&mut self, blob: BlobId, bytes: u64) -> Result {
-        let is_known = self
-            .host
-            .as_ref()
-            .is_some_and(|host| host.blobs.contains_key(&blob));
-        if is_known {
-            self.count(blob.epoch, |shadow| shadow.blob_bytes_out -= bytes);
-        }
-        self.input(Input::BlobWritten { blob, bytes })
-    }
-
     pub(super) fn blob_settled(&mut self, blob: BlobId) -> Result {
         let Some(settled) = self.host.as_mut().and_then(|host| host.blobs.remove(&blob)) else {
             // Aborted meanwhile, or of an earlier link: the late answer must do no harm.
@@ -47,9 +36,7 @@ impl World {
                 Ok(())
             };
         };
-        self.forget_unwritten(blob);
         if settled.is_failing {
-            self.count(blob.epoch, |shadow| shadow.failures += 1);
             return self.input(Input::BlobFailed {
                 blob,
                 why: "disk full".into(),
@@ -60,21 +47,7 @@ impl World {
             format!("blob {} has other bytes than its source", settled.file)
         })?;
         self.store.save_blob(settled.file, settled.content);
-        self.count(blob.epoch, |shadow| shadow.saves += 1);
         self.input(Input::BlobSaved(blob))
-    }
-
-    /// The blob is over: none of its bytes is out any more.
-    pub(super) fn forget_unwritten(&mut self, blob: BlobId) {
-        let unwritten: u64 = self
-            .heap
-            .values()
-            .filter_map(|event| match event {
-                Event::Written(written, bytes) if *written == blob => Some(*bytes),
-                _ => None,
-            })
-            .sum();
-        self.count(blob.epoch, |shadow| shadow.blob_bytes_out -= unwritten);
     }
 
     pub(super) fn consume(&mut self) -> Result {
@@ -89,7 +62,6 @@ impl World {
         };
         let events = most.min(host.queue.len() as u64);
         let items: Vec<Item> = host.queue.drain(..events as usize).collect();
-        host.shadow.events_out -= events;
         self.input(Input::Consumed { events })?;
         for item in items {
             self.apply(item);

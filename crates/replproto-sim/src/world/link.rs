@@ -10,7 +10,7 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::host::{Blob, Host};
 use crate::network::Network;
-use crate::oracles::{Result, Shadow, Violation, hold};
+use crate::oracles::{Result, Shadow, Trust, Violation, hold};
 use crate::peer::{Manner, Peer};
 
 impl World {
@@ -34,7 +34,7 @@ impl World {
         let receiver = Receiver::new(self.config.clone(), start, Epoch(self.epoch), now)
             .map_err(|error| Violation::new("config", error))?
             .with_blob_tries(self.tries.clone());
-        let shadow = Shadow::new(self.config.clone(), self.store.sequence());
+        let shadow = Shadow::new(self.config.clone(), self.store.sequence(), Trust::Honest);
         self.host = Some(Host::new(self.epoch, receiver, shadow));
         self.peer = Peer::new(Manner {
             is_old: self.is_old,
@@ -57,7 +57,6 @@ impl World {
         let Some(part) = self.network.deliver() else {
             return Ok(());
         };
-        host.shadow.part(part.bytes.len() as u64, part.last);
         self.input(Input::Message {
             bytes: part.bytes,
             last: part.last,
@@ -98,11 +97,9 @@ impl World {
             }
             Command::BlobChunk { blob, bytes, last } => self.blob_chunk(blob, &bytes, last),
             Command::AbortBlob { blob, .. } => {
-                let aborted = self.host.as_mut().and_then(|host| host.blobs.remove(&blob));
-                self.forget_unwritten(blob);
-                return hold("blobs", aborted.is_some(), || {
-                    format!("{blob} is aborted after its end")
-                });
+                if let Some(host) = &mut self.host {
+                    host.blobs.remove(&blob);
+                }
             }
             Command::Close(_) => self.closed(),
             _ => {}
@@ -158,9 +155,6 @@ impl World {
             3 if self.faults.has(Fault::NotReady) => {
                 let until_ready = self.rng.range(1000, 70_000_000);
                 self.after(until_ready, Event::Ready);
-                if let Some(host) = &mut self.host {
-                    host.shadow.is_unready = true;
-                }
                 self.input(Input::NotReady)
             }
             4 if self.faults.has(Fault::Purge) => {
@@ -170,9 +164,6 @@ impl World {
                 Ok(())
             }
             5 if self.faults.has(Fault::Drain) => {
-                if let Some(host) = &mut self.host {
-                    host.shadow.is_draining = true;
-                }
                 let deadline = Instant::from_micros(self.now).after(Duration::from_secs(5));
                 self.input(Input::Drain { deadline })
             }

@@ -11,13 +11,13 @@ use std::panic::{self, AssertUnwindSafe};
 use bytes::Bytes;
 use replproto_core::config::Mode;
 use replproto_core::{
-    Backoff, BlobId, BlobTries, CommitId, Config, Epoch, Input, Instant, Sequence, Start,
+    Backoff, BlobId, BlobTries, CommitId, Config, Input, Instant, Sequence, Start,
 };
 
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::network::Network;
-use crate::oracles::{Result, Shadow, Violation, hold};
+use crate::oracles::{Result, Violation, hold};
 use crate::peer::{Manner, Peer};
 use crate::rng::Rng;
 use crate::source::Source;
@@ -252,18 +252,10 @@ impl World {
             }
             Event::Consume => self.consume(),
             Event::Durable(order) => self.durable(order),
-            Event::Committed(id) => {
-                self.count(id.epoch, |shadow| shadow.commits_out -= 1);
-                self.input(Input::Committed(id))
-            }
-            Event::Written(blob, bytes) => self.written(blob, bytes),
+            Event::Committed(id) => self.input(Input::Committed(id)),
+            Event::Written(blob, bytes) => self.input(Input::BlobWritten { blob, bytes }),
             Event::Settled(blob) => self.blob_settled(blob),
-            Event::Ready => {
-                if let Some(host) = &mut self.host {
-                    host.shadow.is_unready = false;
-                }
-                self.input(Input::Ready)
-            }
+            Event::Ready => self.input(Input::Ready),
             Event::Write => {
                 if !self.is_healing {
                     self.source.write(&mut self.rng);
@@ -276,20 +268,12 @@ impl World {
         }
     }
 
-    /// Counts in the shadow of the link that is open, if it is of this epoch.
-    fn count(&mut self, epoch: Epoch, count: impl FnOnce(&mut Shadow)) {
-        if let Some(host) = &mut self.host
-            && Epoch(host.epoch) == epoch
-        {
-            count(&mut host.shadow);
-        }
-    }
-
     /// An input for the open link, if there is one.
     fn input(&mut self, input: Input) -> Result {
         let Some(host) = &mut self.host else {
             return Ok(());
         };
+        host.shadow.told(&input);
         let handled = host.receiver.handle(Instant::from_micros(self.now), input);
         handled.map_err(|misuse| Violation::new("contract", misuse))?;
         host.shadow.check(&host.receiver)
@@ -299,8 +283,7 @@ impl World {
     fn settle(&mut self) -> Result {
         while let Some(host) = &mut self.host {
             if let Some(command) = host.receiver.poll_command() {
-                let persisted = self.store.sequence();
-                host.shadow.observe(&command, persisted)?;
+                host.shadow.observe(&command)?;
                 host.shadow.check(&host.receiver)?;
                 self.obey(command)?;
             } else if host
