@@ -15,7 +15,8 @@ pub(super) struct Shadow {
     commits: Vec<(CommitId, Option<f64>)>,
     /// The number of the next commit.
     next_commit: u64,
-    /// Transactions that are out and not durable. A checkpoint brings no data, so no cursor waits for one.
+    /// Transactions that are out and not durable. The cursor of one covers those before it; a checkpoint covers only what
+    /// is durable already, and no cursor waits for one.
     open: BTreeSet<u64>,
     /// Sequences that are stored, but not with everything before them.
     early: BTreeMap<u64, f64>,
@@ -78,9 +79,14 @@ impl Shadow {
             return None;
         }
         let (id, sequence) = self.commits.remove(usize::from(which) % self.commits.len());
-        self.open.remove(&id.number);
-        self.early
-            .extend(sequence.map(|sequence| (id.number, sequence)));
+        let is_transaction = self.open.remove(&id.number);
+        match sequence {
+            Some(sequence) if is_transaction => {
+                self.early.insert(id.number, sequence);
+            }
+            Some(sequence) => self.persisted = self.persisted.max(sequence),
+            None => {}
+        }
         let end = self.open.first().copied().unwrap_or(u64::MAX);
         while let Some((&number, &sequence)) = self.early.first_key_value()
             && number < end

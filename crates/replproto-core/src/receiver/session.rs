@@ -404,6 +404,8 @@ impl Receiver {
             copy: None,
         }) = &self.session.start
             && sequence.0 > 0.0
+            // A peer that sends batches before its answer may have had a later one confirmed.
+            && *sequence >= self.confirmed
         {
             // The last link may have ended between a commit and its confirmation (`protocol.md` section 15, ruling 8).
             self.confirm = Some(*sequence);
