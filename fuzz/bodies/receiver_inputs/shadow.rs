@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::wire::Message;
 use replproto_core::{
-    AbortReason, BlobId, Command, CommitId, Config, Cursor, Event, PauseReason, Receiver, Start,
+    BlobId, Command, CommitId, Config, Cursor, Event, PauseReason, Receiver, Start,
 };
 
 /// One link as its host sees it.
@@ -15,11 +15,6 @@ pub(super) struct Shadow {
     commits: Vec<(CommitId, Option<f64>)>,
     /// The number of the next commit.
     next_commit: u64,
-    /// Transactions that are out and not durable. The cursor of one covers those before it; a checkpoint covers only what
-    /// is durable already, and no cursor waits for one.
-    open: BTreeSet<u64>,
-    /// Sequences that are stored, but not with everything before them.
-    early: BTreeMap<u64, f64>,
     persisted: f64,
     confirmed: f64,
     handed: f64,
@@ -51,8 +46,6 @@ impl Shadow {
             events_out: 0,
             commits: Vec::new(),
             next_commit: 0,
-            open: BTreeSet::new(),
-            early: BTreeMap::new(),
             persisted: start,
             confirmed: 0.0,
             handed: start,
@@ -79,21 +72,8 @@ impl Shadow {
             return None;
         }
         let (id, sequence) = self.commits.remove(usize::from(which) % self.commits.len());
-        let is_transaction = self.open.remove(&id.number);
-        match sequence {
-            Some(sequence) if is_transaction => {
-                self.early.insert(id.number, sequence);
-            }
-            Some(sequence) => self.persisted = self.persisted.max(sequence),
-            None => {}
-        }
-        let end = self.open.first().copied().unwrap_or(u64::MAX);
-        while let Some((&number, &sequence)) = self.early.first_key_value()
-            && number < end
-        {
-            self.early.remove(&number);
-            self.persisted = self.persisted.max(sequence);
-        }
+        // A cursor comes only when all that it covers is durable, or is part of the same commit.
+        self.persisted = sequence.unwrap_or(self.persisted).max(self.persisted);
         Some(id)
     }
 
@@ -149,9 +129,9 @@ impl Shadow {
                     blob.is_whole = *last;
                 }
             }
-            Command::AbortBlob { blob, why } => {
-                // The host may not know yet that the link ended, and answer in vain.
-                let is_late = self.answered.remove(blob) && *why == AbortReason::Close;
+            Command::AbortBlob { blob, .. } => {
+                // The host may not know yet that the transfer has ended, and answer in vain.
+                let is_late = self.answered.remove(blob);
                 let is_open = self.blobs.remove(blob).is_some();
                 assert!(is_open || is_late, "I6: {blob} ended before");
             }
@@ -180,10 +160,7 @@ impl Shadow {
             .find(|reason| **reason != PauseReason::InboundQueue);
         assert_eq!(blocked, None, "I3: an event in a pause");
         match event {
-            Event::EndTransaction(end) => {
-                self.open.insert(end.id.number);
-                self.commit_out(end.id, end.cursor.as_ref());
-            }
+            Event::EndTransaction(end) => self.commit_out(end.id, end.cursor.as_ref()),
             Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
                 self.commit_out(checkpoint.id, Some(&checkpoint.cursor));
             }
