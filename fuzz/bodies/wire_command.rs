@@ -4,8 +4,8 @@ use replproto_core::wire::{Message, WireError};
 
 use super::alloc;
 
-/// A byte may stand for an empty text in a list that grows by doubling.
-const BYTES_PER_BYTE: usize = 128;
+/// A byte may stand for a subscription without a name, in a list that grows by doubling.
+const BYTES_PER_BYTE: usize = 512;
 const FREE: usize = 1024;
 /// What a command of a peer that is not trusted may unfold to here, in bytes.
 const ROOM: usize = 4096;
