@@ -8,8 +8,9 @@ use super::alloc;
 /// Every second byte may be an element of an array, which grows by doubling.
 const BYTES_PER_BYTE: usize = 64;
 const FREE: usize = 512;
-/// A control character takes six characters of JSON, also in a text that grows by doubling.
-const JSON_PER_BYTE: usize = 64;
+/// Three bytes may be a symbol, whose tag takes fifteen characters of JSON, in a text that grows by doubling; bigints need
+/// room for their digits besides.
+const JSON_PER_BYTE: usize = 128;
 
 /// Runs the input.
 ///
