@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use crate::coverage::Coverage;
 use crate::options::Options;
 use crate::world::{Report, World};
 
@@ -30,6 +31,8 @@ pub struct Summary {
     pub links: u64,
     /// A hash of all their hashes.
     pub hash: u64,
+    /// What they have reached.
+    pub coverage: Coverage,
 }
 
 impl Summary {
@@ -37,6 +40,7 @@ impl Summary {
         self.worlds += 1;
         self.steps += report.steps;
         self.links += report.links;
+        self.coverage.absorb(&report.coverage);
         self.hash = self.hash.rotate_left(5) ^ report.hash;
     }
 }

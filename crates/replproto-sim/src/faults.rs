@@ -32,11 +32,21 @@ pub enum Fault {
     Recopy,
     /// The link is drained and closed by its host.
     Drain,
+    /// The connection is dead and nobody says so: nothing arrives any more, on either side.
+    HalfOpen,
+    /// The publisher is gone without a word; what it has sent still arrives.
+    UnreportedClose,
+    /// The publisher closes the link, with any code.
+    PeerClose,
+    /// The host replaces the link by a new one at once; acknowledgements of the old one come late.
+    Supersede,
+    /// The publisher sends what is passed over: unknown commands and entries, its own, and those that are broken.
+    Strange,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Split,
         Self::Cut,
         Self::Crash,
@@ -49,6 +59,11 @@ impl Fault {
         Self::Purge,
         Self::Recopy,
         Self::Drain,
+        Self::HalfOpen,
+        Self::UnreportedClose,
+        Self::PeerClose,
+        Self::Supersede,
+        Self::Strange,
     ];
 
     /// The name, as in a trace file.
@@ -66,6 +81,11 @@ impl Fault {
             Self::Purge => "purge",
             Self::Recopy => "recopy",
             Self::Drain => "drain",
+            Self::HalfOpen => "half_open",
+            Self::UnreportedClose => "unreported_close",
+            Self::PeerClose => "peer_close",
+            Self::Supersede => "supersede",
+            Self::Strange => "strange",
         }
     }
 
@@ -99,6 +119,10 @@ impl Faults {
     #[must_use]
     pub const fn without(self, fault: Fault) -> Self {
         Self(self.0 & !fault.bit())
+    }
+
+    pub(crate) const fn add(&mut self, fault: Fault) {
+        self.0 |= fault.bit();
     }
 
     /// What is in both sets.

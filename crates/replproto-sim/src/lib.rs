@@ -12,7 +12,9 @@
 //! ```
 
 pub mod batch;
+pub mod coverage;
 pub mod faults;
+mod fleet;
 mod host;
 mod network;
 pub mod options;

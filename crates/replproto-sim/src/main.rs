@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use replproto_sim::batch::Batch;
+use replproto_sim::coverage;
 use replproto_sim::options::{Options, TraceFile};
 use replproto_sim::recording;
 use replproto_sim::shrink::shrink;
@@ -138,6 +139,14 @@ fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
         "{} worlds held: {} steps, {} links, trace {:016x}",
         summary.worlds, summary.steps, summary.links, summary.hash
     );
+    if summary.worlds >= coverage::WORLDS {
+        let missing = summary.coverage.missing();
+        if !missing.is_empty() {
+            println!("no world has reached: {}", missing.join(", "));
+            return Ok(ExitCode::FAILURE);
+        }
+        println!("every mark was reached that can be");
+    }
     let seconds = began.elapsed().as_secs_f64();
     eprintln!("{:.0} steps a second", summary.steps as f64 / seconds);
     Ok(ExitCode::SUCCESS)

@@ -16,8 +16,21 @@ pub(crate) struct Part {
     pub(crate) last: bool,
 }
 
+/// What still gets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    /// Everything, both ways.
+    #[default]
+    Open,
+    /// Only what the publisher has sent already: it is gone.
+    Ending,
+    /// Nothing any more.
+    Dead,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Network {
+    pub(crate) way: Way,
     parts: VecDeque<Part>,
     bytes: usize,
 }

@@ -12,8 +12,9 @@ use replproto_core::wire::message::{
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
 use replproto_core::{Sequence, TableDefinition, WallTime};
 
+use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
-use crate::source::{Place, Row, Source, TABLES};
+use crate::source::{Place, Row, Source, TABLES, UNWANTED};
 
 /// What the receiver has to hand out, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) enum Expected {
         version: f64,
         row: Option<Row>,
     },
+    /// A record whose blobs cannot be found.
+    Undecodable,
     End(Option<f64>),
 }
 
@@ -59,6 +62,8 @@ pub(crate) struct Manner {
     /// It cannot read one blob of a few.
     pub(crate) failing_reads: bool,
     pub(crate) recopies: bool,
+    /// It sends what is passed over.
+    pub(crate) is_strange: bool,
     /// The size below which blobs stay.
     pub(crate) blob_bytes: u64,
 }
@@ -74,6 +79,10 @@ pub(crate) struct Peer {
     announced: [bool; TABLES.len()],
     has_sent_rows: bool,
     pub(crate) expected: VecDeque<Expected>,
+    /// The faults that it has committed lately.
+    pub(crate) struck: Faults,
+    /// The next batch has something that is passed over. Never in a copy, whose keys come in order.
+    is_odd: bool,
 }
 
 impl Peer {
@@ -88,6 +97,8 @@ impl Peer {
             announced: [false; TABLES.len()],
             has_sent_rows: false,
             expected: VecDeque::new(),
+            struck: Faults::NONE,
+            is_odd: false,
         }
     }
 
@@ -204,6 +215,9 @@ impl Peer {
     fn recopies(&mut self, rng: &mut Rng) -> bool {
         let recopies = self.manner.recopies && !self.manner.is_old && rng.chance(100);
         self.manner.recopies &= !recopies;
+        if recopies {
+            self.struck.add(Fault::Recopy);
+        }
         recopies
     }
 
@@ -251,6 +265,7 @@ impl Peer {
             })
             .collect();
         let is_last = index + 1 == source.log.len();
+        self.is_odd = self.manner.is_strange && rng.chance(300);
         let sequence = (is_last || rng.chance(100)).then_some(transaction.sequence);
         self.batch(&changes, sequence, false, rng);
         if sequence.is_some() && rng.chance(100) {
@@ -300,6 +315,9 @@ impl Peer {
                 row: row.clone(),
             });
         }
+        if std::mem::take(&mut self.is_odd) {
+            self.oddity(&mut batch, rng);
+        }
         self.expected.push_back(Expected::End(sequence));
         if chunks_first {
             while !self.transfers.is_empty() {
@@ -309,6 +327,48 @@ impl Peer {
         }
         self.out
             .push_back(batch.finish(sequence.map(Sequence)).into());
+    }
+
+    /// Something that is passed over.
+    fn oddity(&mut self, batch: &mut BatchBuilder, rng: &mut Rng) {
+        let entry = NewEntry {
+            kind: 1,
+            flags: Flags::FULL,
+            table: 10,
+            key: b"odd",
+            version: 1e12,
+            value: b"\xc1",
+            ..NewEntry::default()
+        };
+        let odd = match rng.below(5) {
+            0 => {
+                self.struck.add(Fault::Strange);
+                return self.send(&Message::CommittedUpdate(Sequence(1.0)));
+            }
+            1 => NewEntry { kind: 15, ..entry },
+            2 => NewEntry {
+                flags: Flags::FULL.with(Flags::LOCAL_ONLY),
+                ..entry
+            },
+            3 => {
+                self.send(&Message::TableStructure(TableStructure {
+                    definition: definition(UNWANTED),
+                    table: 12,
+                    ..TableStructure::default()
+                }));
+                NewEntry { table: 12, ..entry }
+            }
+            _ if self.announced[0] => {
+                self.expected.push_back(Expected::Undecodable);
+                NewEntry {
+                    flags: Flags::FULL.with(Flags::BLOBS),
+                    ..entry
+                }
+            }
+            _ => return,
+        };
+        self.struck.add(Fault::Strange);
+        batch.entry(&odd);
     }
 
     /// What the receiver has to know before these records.
@@ -359,6 +419,7 @@ impl Peer {
             chunks.push_back(chunk(header.clone(), head));
         }
         let last = if fails {
+            self.struck.add(Fault::FailingReads);
             let header = ChunkHeader {
                 finished: true,
                 size: None,

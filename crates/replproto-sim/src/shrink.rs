@@ -75,6 +75,7 @@ mod tests {
             steps: 100,
             links: 1,
             hash: 0,
+            coverage: Default::default(),
             last: Vec::new(),
         }
     }

@@ -10,6 +10,9 @@ const TIME: f64 = 1_747_252_561_000.25;
 /// The tables, in the order in which they are copied.
 pub(crate) const TABLES: [&str; 2] = ["Cat", "Dog"];
 
+/// A table that the receiver does not want.
+pub(crate) const UNWANTED: &str = "Fox";
+
 /// A row's place: its table, by index, and its key.
 pub(crate) type Place = (usize, String);
 

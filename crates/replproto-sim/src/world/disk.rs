@@ -56,6 +56,7 @@ impl World {
             return Ok(());
         };
         let most = if self.faults.has(Fault::Slow) {
+            self.coverage.strike(Fault::Slow);
             1
         } else {
             self.rng.range(1, 200)
@@ -96,6 +97,8 @@ impl World {
         if barrier || !self.faults.has(Fault::Reorder) {
             at = at.max(self.last_durable);
             self.durable_after = at;
+        } else if at < self.last_durable {
+            self.coverage.strike(Fault::Reorder);
         }
         self.last_durable = at.max(self.last_durable);
         self.jobs.insert(

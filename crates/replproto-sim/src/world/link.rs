@@ -9,7 +9,7 @@ use replproto_core::{
 use super::{Event, World};
 use crate::faults::Fault;
 use crate::host::{Blob, Host};
-use crate::network::Network;
+use crate::network::{Network, Way};
 use crate::oracles::{Result, Shadow, Trust, Violation, hold};
 use crate::peer::{Manner, Peer};
 
@@ -39,6 +39,7 @@ impl World {
         self.peer = Peer::new(Manner {
             is_old: self.is_old,
             failing_reads: self.faults.has(Fault::FailingReads),
+            is_strange: self.faults.has(Fault::Strange),
             recopies: self.faults.has(Fault::Recopy),
             blob_bytes: self.options.blob_bytes,
         });
@@ -57,6 +58,9 @@ impl World {
         let Some(part) = self.network.deliver() else {
             return Ok(());
         };
+        if !part.last {
+            self.coverage.strike(Fault::Split);
+        }
         self.input(Input::Message {
             bytes: part.bytes,
             last: part.last,
@@ -86,6 +90,9 @@ impl World {
             Command::Event(event) => return self.queue(event),
             Command::OpenBlob { blob, file, .. } => {
                 let is_failing = self.faults.has(Fault::FailingSaves) && self.rng.below(7) == 0;
+                if is_failing {
+                    self.coverage.strike(Fault::FailingSaves);
+                }
                 let blob_of = Blob {
                     file: file.to_string(),
                     content: Vec::new(),
@@ -99,6 +106,16 @@ impl World {
             Command::AbortBlob { blob, .. } => {
                 if let Some(host) = &mut self.host {
                     host.blobs.remove(&blob);
+                }
+            }
+            Command::Pause(_) if self.faults.has(Fault::NotReady) => {
+                // Most of all while there are several other reasons.
+                let reasons = self
+                    .host
+                    .as_ref()
+                    .map_or(0, |host| host.receiver.pause_reasons().iter().count());
+                if self.rng.chance([0, 3, 30, 500, 500, 500][reasons]) {
+                    return self.unready();
                 }
             }
             Command::Close(_) => self.closed(),
@@ -128,8 +145,10 @@ impl World {
             return;
         };
         self.tries = host.receiver.blob_tries().clone();
-        let delay = self.backoff.next_delay();
-        self.after(delay.as_micros() as u64, Event::Dial);
+        self.coverage.link(host.receiver.stats());
+        let delay = self.backoff.next_delay().as_micros() as u64;
+        let is_superseded = std::mem::take(&mut self.is_superseded);
+        self.after(if is_superseded { 0 } else { delay }, Event::Dial);
     }
 
     pub(super) fn trouble(&mut self) -> Result {
@@ -138,37 +157,70 @@ impl World {
         }
         let pause = self.rng.range(5000, 3_000_000);
         self.after(pause, Event::Trouble);
-        match self.rng.below(6) {
+        match self.rng.below(10) {
             0 if self.faults.has(Fault::Cut) => {
+                self.coverage.strike(Fault::Cut);
                 self.trace.note(format_args!("cut"));
                 self.input(Input::TransportLost)
             }
             1 if self.faults.has(Fault::Crash) => {
+                self.coverage.strike(Fault::Crash);
                 self.trace.note(format_args!("crash"));
                 self.crash();
                 Ok(())
             }
             2 if self.faults.has(Fault::Stall) => {
+                self.coverage.strike(Fault::Stall);
                 self.stalled_until = self.now + self.rng.range(1000, 100_000_000);
                 Ok(())
             }
-            3 if self.faults.has(Fault::NotReady) => {
-                let until_ready = self.rng.range(1000, 70_000_000);
-                self.after(until_ready, Event::Ready);
-                self.input(Input::NotReady)
-            }
+            3 if self.faults.has(Fault::NotReady) => self.unready(),
             4 if self.faults.has(Fault::Purge) => {
+                self.coverage.strike(Fault::Purge);
                 let end = self.source.log.len() as u64;
                 let from = self.rng.range(self.source.kept_from as u64, end);
                 self.source.kept_from = from as usize;
                 Ok(())
             }
             5 if self.faults.has(Fault::Drain) => {
+                self.coverage.strike(Fault::Drain);
                 let deadline = Instant::from_micros(self.now).after(Duration::from_secs(5));
                 self.input(Input::Drain { deadline })
             }
+            6 if self.faults.has(Fault::HalfOpen) => {
+                self.coverage.strike(Fault::HalfOpen);
+                self.trace.note(format_args!("half-open"));
+                self.network.way = Way::Dead;
+                Ok(())
+            }
+            7 if self.faults.has(Fault::UnreportedClose) => {
+                self.coverage.strike(Fault::UnreportedClose);
+                self.trace.note(format_args!("the publisher is gone"));
+                self.network.way = self.network.way.max(Way::Ending);
+                Ok(())
+            }
+            8 if self.faults.has(Fault::PeerClose) => {
+                self.coverage.strike(Fault::PeerClose);
+                let codes = [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012];
+                let code = codes[self.rng.below(codes.len() as u64) as usize];
+                self.trace.note(format_args!("closed with {code}"));
+                let reason = String::from("bye");
+                self.input(Input::PeerClosed { code, reason })
+            }
+            9 if self.faults.has(Fault::Supersede) => {
+                self.coverage.strike(Fault::Supersede);
+                self.is_superseded = self.host.is_some();
+                self.input(Input::Shutdown)
+            }
             _ => Ok(()),
         }
+    }
+
+    fn unready(&mut self) -> Result {
+        self.coverage.strike(Fault::NotReady);
+        let until_ready = self.rng.range(1000, 70_000_000);
+        self.after(until_ready, Event::Ready);
+        self.input(Input::NotReady)
     }
 
     /// The process dies: only the store is left.
@@ -177,7 +229,8 @@ impl World {
         self.durable_after = 0;
         self.last_durable = 0;
         self.tries = BlobTries::default();
-        if self.host.take().is_some() {
+        if let Some(host) = self.host.take() {
+            self.coverage.link(host.receiver.stats());
             let delay = self.rng.range(1000, 2_000_000);
             self.after(delay, Event::Dial);
         }

@@ -9,18 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
-use replproto_core::config::Mode;
+use replproto_core::config::{Mode, TableFilter};
 use replproto_core::{
     Backoff, BlobId, BlobTries, CommitId, Config, Input, Instant, Sequence, Start,
 };
 
+use crate::coverage::Coverage;
 use crate::faults::{Fault, Faults};
+use crate::fleet;
 use crate::host::Host;
-use crate::network::Network;
+use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::{Manner, Peer};
 use crate::rng::Rng;
-use crate::source::Source;
+use crate::source::{Source, UNWANTED};
 use crate::store::{Job, Store};
 use crate::trace::Trace;
 
@@ -90,6 +92,9 @@ pub struct World {
     tries: BlobTries,
     backoff: Backoff,
     is_healing: bool,
+    /// The next link follows at once.
+    is_superseded: bool,
+    coverage: Coverage,
     steps: u64,
     trace: Trace,
 }
@@ -120,6 +125,7 @@ impl World {
             steps: world.steps,
             links: world.epoch,
             hash: world.trace.hash(),
+            coverage: world.coverage,
             last: world.trace.last().map(Into::into).collect(),
         }
     }
@@ -163,6 +169,7 @@ impl World {
                 is_old,
                 failing_reads: false,
                 recopies: false,
+                is_strange: false,
                 blob_bytes: options.blob_bytes,
             }),
             network: Network::default(),
@@ -178,6 +185,8 @@ impl World {
             tries: BlobTries::default(),
             backoff: Backoff::default(),
             is_healing: false,
+            is_superseded: false,
+            coverage: Coverage::default(),
             steps: 0,
             trace: if options.print {
                 Trace::printed()
@@ -193,6 +202,7 @@ impl World {
     }
 
     fn live(&mut self) -> Result {
+        fleet::check(self.options.seed)?;
         for _ in 0..self.options.steps {
             self.step()?;
         }
@@ -200,6 +210,9 @@ impl World {
         let transactions = self.source.log.len() as u64;
         for _ in 0..EVENTS_TO_CONVERGE + transactions * EVENTS_PER_TRANSACTION {
             if self.has_converged() {
+                if let Some(host) = &self.host {
+                    self.coverage.link(host.receiver.stats());
+                }
                 return self.check_equal();
             }
             self.step()?;
@@ -240,11 +253,13 @@ impl World {
         match event {
             Event::Dial => self.dial(),
             Event::Deliver => self.deliver(),
-            Event::ToPeer(epoch, bytes) if epoch == self.epoch && self.host.is_some() => self
+            Event::ToPeer(epoch, bytes) if epoch == self.epoch && self.reaches_peer() => self
                 .peer
                 .receive(&bytes, &self.source)
                 .map_err(|what| Violation::new("protocol", what)),
-            Event::Pong(epoch) if epoch == self.epoch => self.input(Input::Pong),
+            Event::Pong(epoch) if epoch == self.epoch && self.reaches_peer() => {
+                self.input(Input::Pong)
+            }
             Event::ToPeer(..) | Event::Pong(_) => Ok(()),
             Event::Tick => {
                 self.tick_at = None;
@@ -268,6 +283,11 @@ impl World {
         }
     }
 
+    /// Whether what is sent arrives at the publisher.
+    fn reaches_peer(&self) -> bool {
+        self.host.is_some() && self.network.way == Way::Open
+    }
+
     /// An input for the open link, if there is one.
     fn input(&mut self, input: Input) -> Result {
         let Some(host) = &mut self.host else {
@@ -285,6 +305,7 @@ impl World {
             if let Some(command) = host.receiver.poll_command() {
                 host.shadow.observe(&command)?;
                 host.shadow.check(&host.receiver)?;
+                self.coverage.pause(host.receiver.pause_reasons());
                 self.obey(command)?;
             } else if host
                 .receiver
@@ -297,11 +318,14 @@ impl World {
             }
         }
         while self.network.has_room()
-            && self.host.is_some()
+            && self.reaches_peer()
             && let Some(message) = self.peer.next(&self.source, &mut self.rng)
         {
             self.network
                 .send(message, self.faults.has(Fault::Split), &mut self.rng);
+        }
+        for fault in std::mem::take(&mut self.peer.struck).iter() {
+            self.coverage.strike(fault);
         }
         let Some(host) = &self.host else {
             return Ok(());
@@ -311,7 +335,8 @@ impl World {
         hold("bounds", blob_bytes == 0 || !host.blobs.is_empty(), || {
             format!("{blob_bytes} bytes of no blob are out")
         })?;
-        let is_reading = !host.receiver.is_paused();
+        self.coverage.pause(host.receiver.pause_reasons());
+        let is_reading = !host.receiver.is_paused() && self.network.way != Way::Dead;
         let deadline = host.receiver.poll_timeout().map(Instant::as_micros);
         let has_items = !host.queue.is_empty();
         if is_reading && !self.is_delivering && !self.network.is_empty() {
@@ -345,11 +370,15 @@ impl World {
 fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
     let mut config = Config::new("us", "data");
     config.peer_name = Some("peer".into());
+    config.tables = TableFilter::Except(vec![UNWANTED.into()]);
     if is_old && rng.chance(500) {
         config.mode = Mode::A;
     }
+    // All marks tiny at once, so that reasons to pause come together.
+    let choices = if rng.chance(250) { 1 } else { 3 };
+    let pick = |rng: &mut Rng, values: [u64; 3]| values[rng.below(choices) as usize];
+    config.limits.blob_tries = [1, 2, 5][rng.below(3) as usize];
     let flow = &mut config.flow;
-    let pick = |rng: &mut Rng, choices: [u64; 3]| choices[rng.below(3) as usize];
     flow.consumer.high.items = pick(rng, [1, 7, 100]);
     flow.consumer.low.items = rng.below(flow.consumer.high.items);
     flow.commits.high.items = pick(rng, [1, 4, 150]);

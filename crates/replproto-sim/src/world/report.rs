@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::coverage::Coverage;
 use crate::options::{Options, TraceFile};
 use crate::oracles::Violation;
 
@@ -18,6 +19,8 @@ pub struct Report {
     pub links: u64,
     /// The hash of everything that happened.
     pub hash: u64,
+    /// What it has reached.
+    pub coverage: Coverage,
     /// The last steps, in words.
     pub last: Vec<String>,
 }
