@@ -8,6 +8,7 @@ use thiserror::Error;
 
 /// Who we are, what we follow, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Our own name. Never empty.
     pub node_name: String,
@@ -31,6 +32,7 @@ pub struct Config {
 
 /// The two generations of the protocol that are in the field (`protocol.md`, preface).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Mode {
     /// Version 5.1: no capabilities, no request ids, no resumable copies.
     A,
@@ -41,6 +43,8 @@ pub enum Mode {
 
 /// Which tables of the database to follow (`protocol.md` section 3.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum TableFilter {
     /// All of them.
     #[default]
@@ -64,6 +68,7 @@ impl TableFilter {
 
 /// Sizes past which the link ends with a typed error. All are above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
     /// Largest message in bytes. The protocol's senders send up to 100,000,000 (`protocol.md` section 1.1), so the
     /// default is 128 MiB.
@@ -104,6 +109,7 @@ impl Default for Limits {
 
 /// A level of something that is counted in items and in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Level {
     /// Items.
     pub items: u64,
@@ -120,6 +126,7 @@ impl Level {
 ///
 /// It is raised when either count is *above* its high mark, and lifted when both are *at or below* their low marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Marks {
     /// Above this the reason is raised.
     pub high: Level,
@@ -146,6 +153,7 @@ impl Marks {
 
 /// The marks of the reasons to pause. See [`PauseReason`](crate::PauseReason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FlowControl {
     /// Parts of messages that are held.
     pub inbound: Marks,
@@ -183,25 +191,35 @@ impl Default for FlowControl {
 
 /// How long to wait. All are above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timeouts {
     /// Between two pings. Pings also go out while reading is paused.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub ping_interval: Duration,
     /// Silence of the peer, while reading is not paused, after which the link ends.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub ping_timeout: Duration,
     /// The same while a base copy is under way, and the limit for its last step.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub copy_timeout: Duration,
     /// From the open socket to the answered subscription, not counting paused time. A peer may ask for more, up to four
     /// times this. Before the socket is open it bounds the wait for that.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub setup: Duration,
     /// Silence of a blob's transfer, not counting paused time.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub blob: Duration,
     /// How long the cursor may be held by a blob that failed before the link is renewed to get it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub blob_gap: Duration,
     /// How long reading may be paused without any progress of the application.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub pause_stall: Duration,
     /// How long the application may be not ready.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub not_ready: Duration,
     /// How long a confirmation waits for others to join it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub confirm_delay: Duration,
 }
 

@@ -4,8 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use replproto_core::config::{Config, Level, Limits, Marks, Mode, TableFilter, Timeouts};
-use replproto_core::{Epoch, Input, Instant, Start};
+use replproto_core::{Config, Epoch, Input, Instant, Start};
 use serde_json::{Value, json};
 
 /// Writes what a link is told, and when, so that it can be replayed without a network or a clock: one JSON value in a
@@ -34,16 +33,11 @@ impl Recorder {
 
     /// A link begins.
     pub(crate) fn begin(&self, config: &Config, start: &Start, epoch: Epoch) {
-        let start = match start {
-            Start::Copy => json!("copy"),
-            Start::At(sequence) => json!({ "at": sequence.0 }),
-            Start::Resume(cursor) => json!({ "resume": hex(&cursor.to_bytes()) }),
-        };
         self.line(&json!({
             "replproto": 1,
             "epoch": epoch.0,
             "start": start,
-            "config": describe(config),
+            "config": config,
         }));
     }
 
@@ -80,80 +74,4 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").finish_non_exhaustive()
     }
-}
-
-fn describe(config: &Config) -> Value {
-    let Limits {
-        message,
-        record,
-        command,
-        context,
-        open_blobs,
-        blob_references,
-        finished_blobs,
-        blob_tries,
-    } = config.limits;
-    let Timeouts {
-        ping_interval,
-        ping_timeout,
-        copy_timeout,
-        setup,
-        blob,
-        blob_gap,
-        pause_stall,
-        not_ready,
-        confirm_delay,
-    } = config.timeouts;
-    let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).ok();
-    json!({
-        "node_name": config.node_name,
-        "peer_name": config.peer_name,
-        "database": config.database,
-        "mode": match config.mode {
-            Mode::A => "A",
-            Mode::B => "B",
-        },
-        "tables": match &config.tables {
-            TableFilter::All => json!("all"),
-            TableFilter::Only(names) => json!({ "only": names }),
-            TableFilter::Except(names) => json!({ "except": names }),
-        },
-        "excluded_origins": config.excluded_origins,
-        "limits": {
-            "message": message,
-            "record": record,
-            "command": command,
-            "context": context,
-            "open_blobs": open_blobs,
-            "blob_references": blob_references,
-            "finished_blobs": finished_blobs,
-            "blob_tries": blob_tries,
-        },
-        "flow": {
-            "inbound": marks(config.flow.inbound),
-            "consumer": marks(config.flow.consumer),
-            "commits": marks(config.flow.commits),
-            "blobs": marks(config.flow.blobs),
-        },
-        "timeouts": {
-            "ping_interval": micros(ping_interval),
-            "ping_timeout": micros(ping_timeout),
-            "copy_timeout": micros(copy_timeout),
-            "setup": micros(setup),
-            "blob": micros(blob),
-            "blob_gap": micros(blob_gap),
-            "pause_stall": micros(pause_stall),
-            "not_ready": micros(not_ready),
-            "confirm_delay": micros(confirm_delay),
-        },
-    })
-}
-
-fn marks(marks: Marks) -> Value {
-    let level = |level: Level| json!({ "items": level.items, "bytes": level.bytes });
-    json!({ "high": level(marks.high), "low": level(marks.low) })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
