@@ -13,6 +13,7 @@
 
 pub mod batch;
 pub mod coverage;
+pub mod exhaustive;
 pub mod faults;
 mod fleet;
 mod host;

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 use replproto_sim::batch::Batch;
 use replproto_sim::coverage;
+use replproto_sim::exhaustive;
 use replproto_sim::options::{Options, TraceFile};
 use replproto_sim::recording;
 use replproto_sim::shrink::shrink;
@@ -41,6 +42,8 @@ enum Action {
         /// The trace; the smaller one is written beside it, as FILE.shrunk
         file: PathBuf,
     },
+    /// Run every sequence of a few inputs through a small world
+    Exhaustive(exhaustive::Arguments),
 }
 
 #[derive(Args, Debug)]
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         None => run(&arguments.run),
         Some(Action::Replay { file, print }) => replay(&file, print),
         Some(Action::Shrink { file }) => shrink_file(&file),
+        Some(Action::Exhaustive(arguments)) => Ok(arguments.run()),
     };
     match done {
         Ok(code) => code,

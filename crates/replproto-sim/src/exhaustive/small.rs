@@ -1,0 +1,516 @@
+//! The small world: one link that is set up, its application and its store.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use replproto_core::config::{Level, Marks, Timeouts};
+use replproto_core::{
+    AbortReason, BlobId, Close, CloseReason, Command, CommitId, Config, Epoch, Event, Input,
+    Instant, LinkError, Misuse, PauseReason, Receiver, Sequence, Start,
+};
+
+use super::books::{Books, START};
+use super::step::Step;
+use super::wire::{CHUNK_BYTES, FILES, Wire};
+use crate::oracles::{Result, Shadow, Trust, Violation, hold};
+
+const EPOCH: Epoch = Epoch(2);
+const EARLIER: Epoch = Epoch(1);
+
+/// Commands that follow from one input. Sequences are short, so this is much more than there can be.
+const MOST_COMMANDS: u32 = 1000;
+
+/// Acknowledgements after which a link that has nothing to wait for must be at rest.
+const MOST_ROUNDS: u32 = 100;
+
+/// Marks so low that each reason to pause comes within a few inputs, and timeouts so different that each deadline does.
+pub(super) fn config() -> Config {
+    const ANY: u64 = Level::UNBOUNDED;
+    const fn marks(high: (u64, u64), low: (u64, u64)) -> Marks {
+        Marks::new(
+            Level {
+                items: high.0,
+                bytes: high.1,
+            },
+            Level {
+                items: low.0,
+                bytes: low.1,
+            },
+        )
+    }
+    let mut config = Config::new("us", "data");
+    config.flow.inbound = marks((ANY, 300), (ANY, 250));
+    config.flow.consumer = marks((2, ANY), (1, ANY));
+    config.flow.commits = marks((1, ANY), (0, ANY));
+    config.flow.blobs = marks((2, 1500), (1, 600));
+    config.timeouts = Timeouts {
+        confirm_delay: Duration::from_millis(2),
+        blob: Duration::from_millis(10),
+        blob_gap: Duration::from_millis(15),
+        ping_interval: Duration::from_millis(20),
+        pause_stall: Duration::from_millis(25),
+        ping_timeout: Duration::from_millis(35),
+        ..config.timeouts
+    };
+    config
+}
+
+/// A blob in the store that is not saved.
+#[derive(Debug)]
+struct Arriving {
+    blob: BlobId,
+    file: usize,
+    /// The publisher's transfer, once its first chunk is here.
+    transfer: Option<u8>,
+    chunks: u8,
+    unwritten: u64,
+    is_whole: bool,
+}
+
+/// Where each step of a sequence and what follows from it is told.
+pub(super) type Log<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
+
+pub(super) struct Small<'a> {
+    config: &'a Config,
+    wire: &'a Wire,
+    receiver: Receiver,
+    shadow: Shadow,
+    books: Books<'a>,
+    canary: bool,
+    log: Option<Log<'a>>,
+    now: Instant,
+    is_set_up: bool,
+    /// The input that is being handled is [`Step::Tick`].
+    is_tick: bool,
+    /// What the publisher has sent: transactions, whole transfers, chunks of the transfer that is not whole.
+    transactions: usize,
+    transfers: usize,
+    chunks: usize,
+    /// Messages that were refused, and wait.
+    refused: VecDeque<Bytes>,
+    /// Transactions that the receiver has taken.
+    given: usize,
+    events_out: u64,
+    store: VecDeque<Arriving>,
+    /// How often events were taken.
+    takes: u32,
+    /// What was acknowledged last, to be acknowledged again.
+    last_commit: CommitId,
+    last_blob: BlobId,
+}
+
+impl<'a> Small<'a> {
+    /// A world whose link is set up.
+    pub(super) fn new(
+        config: &'a Config,
+        wire: &'a Wire,
+        canary: bool,
+        log: Option<Log<'a>>,
+    ) -> Result<Self> {
+        let now = Instant::from_micros(1);
+        let start = Start::At(Sequence(START));
+        let receiver = Receiver::new(config.clone(), start, EPOCH, now)
+            .map_err(|error| Violation::new("contract", error))?;
+        let mut world = Self {
+            config,
+            wire,
+            receiver,
+            shadow: Shadow::new(config.clone(), START, Trust::Honest),
+            books: Books::new(wire),
+            canary,
+            log,
+            now,
+            is_set_up: false,
+            is_tick: false,
+            transactions: 0,
+            transfers: 0,
+            chunks: 0,
+            refused: VecDeque::new(),
+            given: 0,
+            events_out: 0,
+            store: VecDeque::new(),
+            takes: 0,
+            last_commit: CommitId {
+                epoch: EARLIER,
+                number: 0,
+            },
+            last_blob: BlobId {
+                epoch: EARLIER,
+                number: 0,
+            },
+        };
+        world.input(Input::Connected)?;
+        for message in &wire.set_up {
+            world.input(Input::Message {
+                bytes: message.clone(),
+                last: true,
+            })?;
+        }
+        world.take(world.events_out)?;
+        hold("liveness", world.receiver.is_set_up(), || {
+            "not set up".into()
+        })?;
+        world.is_set_up = true;
+        Ok(world)
+    }
+
+    /// Does one step, the one at this place in its sequence, and all that follows from it.
+    pub(super) fn step(&mut self, at: usize, step: Step) -> Result {
+        self.say(format_args!("{step}"));
+        match step {
+            Step::Message => {
+                let message = &self.wire.transactions[self.transactions].message;
+                self.transactions += 1;
+                self.deliver(message)
+            }
+            Step::Chunk => self.chunk(false),
+            Step::FinalChunk => self.chunk(true),
+            Step::Consumed => {
+                self.takes += 1;
+                if self.takes % 2 == 1 {
+                    self.take_all()
+                } else {
+                    self.take(self.events_out.min(1))?;
+                    let first = self.store.iter().position(|blob| blob.unwritten > 0);
+                    first.map_or(Ok(()), |first| self.write(first, CHUNK_BYTES as u64))
+                }
+            }
+            Step::Committed => self.commit(),
+            Step::BlobFailed => self.fail_blob(),
+            Step::Tick => self.tick(),
+            Step::Close if at.is_multiple_of(2) => self.input(Input::TransportLost),
+            Step::Close => self.input(Input::Shutdown),
+        }?;
+        hold(
+            "silence after close",
+            step != Step::Close || self.receiver.is_closed(),
+            || "not closed".into(),
+        )
+    }
+
+    /// The application and the store do all that they can: then nothing may be left in between.
+    pub(super) fn finish(&mut self) -> Result {
+        for _ in 0..MOST_ROUNDS {
+            if self.receiver.is_closed() {
+                return Ok(());
+            }
+            let is_busy = self.events_out > 0
+                || self.books.oldest_commit().is_some()
+                || self
+                    .store
+                    .iter()
+                    .any(|blob| blob.unwritten > 0 || blob.is_whole);
+            if !is_busy {
+                break;
+            }
+            self.take_all()?;
+            self.commit()?;
+        }
+        hold("liveness", !self.receiver.is_paused(), || {
+            format!("paused for {} for ever", self.receiver.pause_reasons())
+        })?;
+        let retained = self.receiver.retained_bytes();
+        hold("bounds", retained == 0, || {
+            format!("{retained} bytes are held for nothing")
+        })?;
+        self.books.check_complete(self.transactions)?;
+        self.books.check_durable()
+    }
+
+    fn say(&mut self, what: fmt::Arguments<'_>) {
+        if let Some(log) = &mut self.log {
+            log(what);
+        }
+    }
+
+    /// Brings a chunk of the transfer that is under way, or begins the next.
+    fn chunk(&mut self, last: bool) -> Result {
+        let message = self.wire.chunk(self.transfers, self.chunks, last);
+        if last {
+            self.transfers += 1;
+            self.chunks = 0;
+        } else {
+            self.chunks += 1;
+        }
+        self.deliver(message)
+    }
+
+    fn deliver(&mut self, message: &Bytes) -> Result {
+        self.refused.push_back(message.clone());
+        self.feed()
+    }
+
+    /// Gives messages to the receiver, in order, until it refuses one. It may do that only above twice its mark.
+    fn feed(&mut self) -> Result {
+        while let Some(bytes) = self.refused.pop_front() {
+            let retained = self.receiver.retained_bytes();
+            if retained > 2 * self.config.flow.inbound.high.bytes {
+                let input = Input::Message {
+                    bytes: bytes.clone(),
+                    last: true,
+                };
+                let answer = self.receiver.handle(self.now, input);
+                hold(
+                    "contract",
+                    answer == Err(Misuse::FedWhilePaused { retained }),
+                    || format!("{answer:?} with {retained} bytes held"),
+                )?;
+                self.say(format_args!("  refused"));
+                self.refused.push_front(bytes);
+                return Ok(());
+            }
+            // Only batches begin with a byte this low (`protocol.md` section 2).
+            self.given += usize::from(bytes[0] < 0x80);
+            self.input(Input::Message { bytes, last: true })?;
+        }
+        Ok(())
+    }
+
+    /// Time passes until the next deadline.
+    fn tick(&mut self) -> Result {
+        self.now = self.receiver.poll_timeout().unwrap_or(self.now);
+        self.is_tick = true;
+        let done = self.input(Input::Tick);
+        self.is_tick = false;
+        done
+    }
+
+    fn take_all(&mut self) -> Result {
+        self.take(self.events_out)?;
+        while let Some(index) = self.store.iter().position(|blob| blob.unwritten > 0) {
+            self.write(index, self.store[index].unwritten)?;
+        }
+        while let Some(index) = self.store.iter().position(|blob| blob.is_whole) {
+            self.save(index)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, events: u64) -> Result {
+        self.events_out -= events;
+        self.input(Input::Consumed { events })
+    }
+
+    fn write(&mut self, index: usize, bytes: u64) -> Result {
+        let arriving = &mut self.store[index];
+        arriving.unwritten -= bytes;
+        let blob = arriving.blob;
+        self.input(Input::BlobWritten { blob, bytes })
+    }
+
+    fn save(&mut self, index: usize) -> Result {
+        if let Some(saved) = self.store.remove(index) {
+            self.books.saved(saved.file);
+            self.last_blob = saved.blob;
+            self.input(Input::BlobSaved(saved.blob))?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result {
+        if let Some(id) = self.books.oldest_commit() {
+            self.books.commit();
+            self.last_commit = id;
+        }
+        self.input(Input::Committed(self.last_commit))
+    }
+
+    fn fail_blob(&mut self) -> Result {
+        if let Some(failed) = self.store.pop_front() {
+            // After the close nobody asks for a report.
+            if !self.receiver.is_closed() {
+                self.books.failed(failed.file);
+            }
+            self.last_blob = failed.blob;
+        }
+        self.input(Input::BlobFailed {
+            blob: self.last_blob,
+            why: String::new(),
+        })
+    }
+
+    /// Gives the receiver an input, does all that it asks for, and then gives it what it has refused before.
+    fn input(&mut self, input: Input) -> Result {
+        self.shadow.told(&input);
+        self.receiver
+            .handle(self.now, input)
+            .map_err(|misuse| Violation::new("contract", misuse))?;
+        self.books.note_gap(self.now);
+        self.shadow.check(&self.receiver)?;
+        self.obey_all()?;
+        self.check_at_rest()?;
+        self.feed()
+    }
+
+    fn obey_all(&mut self) -> Result {
+        for _ in 0..MOST_COMMANDS {
+            if let Some(command) = self.receiver.poll_command() {
+                self.say(format_args!("  {command:?}"));
+                self.shadow.observe(&command)?;
+                self.shadow.check(&self.receiver)?;
+                self.obey(command)?;
+                self.books.note_gap(self.now);
+            } else if self
+                .receiver
+                .poll_timeout()
+                .is_some_and(|at| at <= self.now)
+            {
+                self.receiver
+                    .handle(self.now, Input::Tick)
+                    .map_err(|misuse| Violation::new("contract", misuse))?;
+            } else {
+                return Ok(());
+            }
+        }
+        Err(Violation::new("liveness", "commands without end"))
+    }
+
+    fn obey(&mut self, command: Command) -> Result {
+        match command {
+            Command::Transmit(bytes) if self.is_set_up => self.books.transmit(&bytes),
+            Command::Event(event) => {
+                self.events_out += 1;
+                self.event(&event)
+            }
+            Command::OpenBlob { blob, file, .. } => self.open(blob, &file),
+            Command::BlobChunk { blob, bytes, last } => self.arrive(blob, &bytes, last),
+            Command::AbortBlob { blob, why } => {
+                let index = self.find(blob)?;
+                if let Some(aborted) = self.store.remove(index)
+                    && why != AbortReason::Close
+                {
+                    self.books.failed(aborted.file);
+                }
+                self.last_blob = blob;
+                hold(
+                    "blobs",
+                    matches!(why, AbortReason::Idle | AbortReason::Close),
+                    || format!("{blob} is aborted: {why:?}"),
+                )
+            }
+            Command::Close(close) => self.closed(&close),
+            _ => Ok(()),
+        }
+    }
+
+    fn event(&mut self, event: &Event) -> Result {
+        match event {
+            Event::Record(record) => self.books.record(record),
+            Event::EndTransaction(end) => self.books.end(end),
+            Event::Checkpoint(checkpoint) => self.books.checkpoint(checkpoint),
+            Event::BlobHeld(failure) => self.books.report(failure),
+            Event::Schema(_) | Event::Table(_) if !self.is_set_up => Ok(()),
+            _ => Err(Violation::new(
+                "order",
+                format!("{event:?} out of the blue"),
+            )),
+        }
+    }
+
+    fn open(&mut self, blob: BlobId, file: &str) -> Result {
+        let file = FILES
+            .iter()
+            .position(|known| *known == file)
+            .ok_or_else(|| Violation::new("blobs", format!("the file {file:?}")))?;
+        let comes_again = self.books.open(file)?;
+        self.store.push_back(Arriving {
+            blob,
+            file,
+            transfer: None,
+            chunks: 0,
+            unwritten: 0,
+            is_whole: false,
+        });
+        hold("canary", !self.canary || !comes_again, || {
+            format!("{} comes again", FILES[file])
+        })
+    }
+
+    fn find(&self, blob: BlobId) -> Result<usize> {
+        let index = self.store.iter().position(|other| other.blob == blob);
+        index.ok_or_else(|| Violation::new("blobs", format!("{blob} is not under way")))
+    }
+
+    /// The chunks of a blob are those of one transfer, from its first on, and end with its last.
+    fn arrive(&mut self, blob: BlobId, bytes: &Bytes, last: bool) -> Result {
+        let index = self.find(blob)?;
+        let arriving = &mut self.store[index];
+        let transfer = *arriving.transfer.get_or_insert(bytes[0]);
+        let expected = [transfer, arriving.chunks, u8::from(last)];
+        let is_next = bytes.len() == CHUNK_BYTES
+            && bytes[..3] == expected
+            && usize::from(transfer) % FILES.len() == arriving.file
+            && !arriving.is_whole;
+        hold("blobs", is_next, || {
+            format!("{bytes:02x?} of {blob} instead of {expected:?}")
+        })?;
+        arriving.chunks += 1;
+        arriving.unwritten += CHUNK_BYTES as u64;
+        arriving.is_whole = last;
+        Ok(())
+    }
+
+    fn closed(&self, close: &Close) -> Result {
+        let reason = &close.reason;
+        let is_asked_for = matches!(reason, CloseReason::TransportLost | CloseReason::Shutdown);
+        let is_timeout = matches!(reason, CloseReason::Error(LinkError::TimedOut { .. }));
+        hold("blame", is_asked_for || is_timeout && self.is_tick, || {
+            format!("{reason}, without cause")
+        })?;
+        let is_confirmed = *reason == CloseReason::TransportLost || !self.books.owes_confirmation();
+        hold("durability", is_confirmed, || {
+            format!("{reason}, without the last confirmation")
+        })?;
+        hold("blobs", self.store.is_empty(), || {
+            format!("{:?} are under way at the close", self.store)
+        })
+    }
+
+    fn check_at_rest(&self) -> Result {
+        self.shadow.check_at_rest(&self.receiver)?;
+        if !self.is_set_up || self.receiver.is_closed() {
+            return Ok(());
+        }
+        let may_decode = self
+            .receiver
+            .pause_reasons()
+            .iter()
+            .all(|reason| reason == PauseReason::InboundQueue);
+        if may_decode {
+            self.books.check_complete(self.given)?;
+        }
+        self.check_deadline()
+    }
+
+    /// The next deadline is not later than that of anything that is waited for.
+    fn check_deadline(&self) -> Result {
+        let Some(next) = self.receiver.poll_timeout() else {
+            return Err(Violation::new("liveness", "no deadline"));
+        };
+        let timeouts = &self.config.timeouts;
+        let is_paused = self.receiver.is_paused();
+        let mut latest = self.now.after(timeouts.ping_interval);
+        if is_paused {
+            latest = latest.min(self.now.after(timeouts.pause_stall));
+        } else {
+            latest = latest.min(self.now.after(timeouts.ping_timeout));
+            if self
+                .books
+                .awaits_blob(self.store.iter().any(|blob| !blob.is_whole))
+            {
+                latest = latest.min(self.now.after(timeouts.blob));
+            }
+        }
+        if self.books.owes_confirmation() {
+            latest = latest.min(self.now.after(timeouts.confirm_delay));
+        }
+        if let Some(since) = self.books.gap_since() {
+            latest = latest.min(since.after(timeouts.blob_gap));
+        }
+        hold("liveness", self.now < next && next <= latest, || {
+            format!("the next deadline is {next:?}, not until {latest:?}")
+        })
+    }
+}
