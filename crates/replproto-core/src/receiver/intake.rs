@@ -356,7 +356,10 @@ impl Receiver {
             }
             return None;
         };
-        if let Some(failure) = self.blobs.body(id, length as u64, is_last) {
+        // The body of one chunk may itself take long to come.
+        self.copy_frame();
+        let now = self.timers.link_now();
+        if let Some(failure) = self.blobs.body(id, length as u64, is_last, now) {
             self.pass(length);
             self.blob_has_failed(failure);
             return None;

@@ -298,6 +298,23 @@ fn a_transfer_that_stops_is_aborted_after_the_blob_timeout() {
 }
 
 #[test]
+fn a_chunk_that_comes_slowly_keeps_its_transfer_alive() {
+    let mut config = config();
+    config.timeouts.blob = Duration::from_secs(120);
+    let mut driver = Driver::following(config);
+    driver.feed(Batch::new().put_blobs("k", &[file(1)]).end_at(5.0));
+    let message = Chunk::of(1).last(&[7; 40]);
+    for at in 0..message.len() {
+        pass_alive(&mut driver, 20);
+        driver.input(Input::Message {
+            bytes: message.slice(at..=at),
+            last: at + 1 == message.len(),
+        });
+    }
+    assert_eq!((driver.aborts(), driver.saves()), (0, 1));
+}
+
+#[test]
 fn a_blob_whose_record_never_comes_is_aborted_as_well() {
     let mut driver = Driver::following(config());
     driver.feed(Chunk::of(1).body(b"x"));

@@ -290,13 +290,20 @@ impl Blobs {
 
     /// Bytes of the chunk's body are handed out. `Some`: they are more or fewer than announced, the transfer has failed and
     /// they must not be.
-    pub(super) fn body(&mut self, id: u64, length: u64, is_last: bool) -> Option<Failure> {
+    pub(super) fn body(
+        &mut self,
+        id: u64,
+        length: u64,
+        is_last: bool,
+        now: Duration,
+    ) -> Option<Failure> {
         let key = self.transfers.get(&id)?;
         let blob = self.blobs.get_mut(key)?;
         let State::Open(transfer) = &mut blob.state else {
             return None;
         };
         transfer.received += length;
+        transfer.last_activity = now;
         let received = transfer.received;
         let announced = transfer.size.filter(|size| {
             if is_last {

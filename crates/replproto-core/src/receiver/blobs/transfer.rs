@@ -15,7 +15,7 @@ pub(super) struct Transfer {
     /// The size that the peer announced.
     pub(super) size: Option<u64>,
     pub(super) received: u64,
-    /// Link time (without pauses) of the last chunk.
+    /// Link time (without pauses) at which anything of it came last.
     pub(super) last_activity: Duration,
     /// Chunks that were handed out and are not written, oldest first.
     out: VecDeque<ChunkOut>,
