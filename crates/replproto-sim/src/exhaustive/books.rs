@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use replproto_core::event::{BlobFailure, BlobFault, Checkpoint, EndTransaction};
 use replproto_core::wire::Message;
-use replproto_core::{CommitId, Cursor, Instant, Record};
+use replproto_core::{CommitId, Cursor, Record};
 
 use super::wire::{FILES, Wire};
 use crate::oracles::{Result, Violation, hold};
@@ -48,8 +48,6 @@ pub(super) struct Books<'a> {
     confirmed: f64,
     /// Failed transfers that have not been reported.
     unreported: u32,
-    /// Since when a transaction waits for a blob that has failed.
-    gap_since: Option<Instant>,
 }
 
 impl<'a> Books<'a> {
@@ -64,7 +62,6 @@ impl<'a> Books<'a> {
             persisted: START,
             confirmed: START,
             unreported: 0,
-            gap_since: None,
         }
     }
 
@@ -73,19 +70,14 @@ impl<'a> Books<'a> {
         self.commits.front().map(|commit| commit.id)
     }
 
-    pub(super) const fn gap_since(&self) -> Option<Instant> {
-        self.gap_since
-    }
-
     /// Whether something durable is not confirmed.
     pub(super) const fn owes_confirmation(&self) -> bool {
         self.persisted > self.confirmed
     }
 
-    /// Whether a blob could fall silent.
-    pub(super) fn awaits_blob(&self, transfer_is_open: bool) -> bool {
-        let is_unseen = |file: usize| self.files[file] == File::Unseen;
-        transfer_is_open || (0..self.committed.len()).any(|number| is_unseen(number % FILES.len()))
+    /// Whether a transaction waits for a blob of which nothing has come.
+    pub(super) fn awaits_blob(&self) -> bool {
+        (0..self.committed.len()).any(|number| self.file(number) == File::Unseen)
     }
 
     fn file(&self, transaction: usize) -> File {
@@ -259,10 +251,9 @@ impl<'a> Books<'a> {
         Ok(())
     }
 
-    /// Looks whether the cursor is held by a blob that failed.
-    pub(super) fn note_gap(&mut self, now: Instant) {
-        let has_gap = (0..self.committed.len()).any(|number| self.file(number) == File::Failed);
-        self.gap_since = has_gap.then(|| self.gap_since.unwrap_or(now));
+    /// Whether the cursor is held by a blob that failed.
+    pub(super) fn has_gap(&self) -> bool {
+        (0..self.committed.len()).any(|number| self.file(number) == File::Failed)
     }
 
     /// Nothing holds the receiver back and it has nothing to do: then all that was given to it is out.

@@ -31,6 +31,8 @@ mod books;
 mod command;
 mod small;
 mod step;
+mod store;
+mod waits;
 mod wire;
 
 use std::fmt;

@@ -8,13 +8,16 @@ use bytes::Bytes;
 use replproto_core::config::{Level, Marks, Timeouts};
 use replproto_core::{
     AbortReason, BlobId, Close, CloseReason, Command, CommitId, Config, Epoch, Event, Input,
-    Instant, LinkError, Misuse, PauseReason, Receiver, Sequence, Start,
+    Instant, Misuse, PauseReason, Receiver, Sequence, Start,
 };
 
 use super::books::{Books, START};
 use super::step::Step;
+use super::store::Store;
+use super::waits::Waits;
 use super::wire::{CHUNK_BYTES, FILES, Wire};
-use crate::oracles::{Result, Shadow, Trust, Violation, hold};
+use crate::oracles::{Result, Violation, hold};
+use crate::oracles::{Shadow, Trust};
 
 const EPOCH: Epoch = Epoch(2);
 const EARLIER: Epoch = Epoch(1);
@@ -57,18 +60,6 @@ pub(super) fn config() -> Config {
     config
 }
 
-/// A blob in the store that is not saved.
-#[derive(Debug)]
-struct Arriving {
-    blob: BlobId,
-    file: usize,
-    /// The publisher's transfer, once its first chunk is here.
-    transfer: Option<u8>,
-    chunks: u8,
-    unwritten: u64,
-    is_whole: bool,
-}
-
 /// Where each step of a sequence and what follows from it is told.
 pub(super) type Log<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
 
@@ -76,14 +67,15 @@ pub(super) struct Small<'a> {
     config: &'a Config,
     wire: &'a Wire,
     receiver: Receiver,
-    shadow: Shadow,
+    model: Shadow,
     books: Books<'a>,
+    waits: Waits,
+    /// What was waited for when time passed, for as long as that is being handled.
+    ticking: Option<Waits>,
     canary: bool,
     log: Option<Log<'a>>,
     now: Instant,
     is_set_up: bool,
-    /// The input that is being handled is [`Step::Tick`].
-    is_tick: bool,
     /// What the publisher has sent: transactions, whole transfers, chunks of the transfer that is not whole.
     transactions: usize,
     transfers: usize,
@@ -93,7 +85,7 @@ pub(super) struct Small<'a> {
     /// Transactions that the receiver has taken.
     given: usize,
     events_out: u64,
-    store: VecDeque<Arriving>,
+    store: Store,
     /// How often events were taken.
     takes: u32,
     /// What was acknowledged last, to be acknowledged again.
@@ -117,20 +109,21 @@ impl<'a> Small<'a> {
             config,
             wire,
             receiver,
-            shadow: Shadow::new(config.clone(), START, Trust::Honest),
+            model: Shadow::new(config.clone(), START, Trust::Honest),
             books: Books::new(wire),
+            waits: Waits::new(config.timeouts, now),
+            ticking: None,
             canary,
             log,
             now,
             is_set_up: false,
-            is_tick: false,
             transactions: 0,
             transfers: 0,
             chunks: 0,
             refused: VecDeque::new(),
             given: 0,
             events_out: 0,
-            store: VecDeque::new(),
+            store: Store::default(),
             takes: 0,
             last_commit: CommitId {
                 epoch: EARLIER,
@@ -173,8 +166,7 @@ impl<'a> Small<'a> {
                     self.take_all()
                 } else {
                     self.take(self.events_out.min(1))?;
-                    let first = self.store.iter().position(|blob| blob.unwritten > 0);
-                    first.map_or(Ok(()), |first| self.write(first, CHUNK_BYTES as u64))
+                    self.write(CHUNK_BYTES as u64).map(|_| ())
                 }
             }
             Step::Committed => self.commit(),
@@ -196,12 +188,8 @@ impl<'a> Small<'a> {
             if self.receiver.is_closed() {
                 return Ok(());
             }
-            let is_busy = self.events_out > 0
-                || self.books.oldest_commit().is_some()
-                || self
-                    .store
-                    .iter()
-                    .any(|blob| blob.unwritten > 0 || blob.is_whole);
+            let is_busy =
+                self.events_out > 0 || self.books.oldest_commit().is_some() || self.store.is_busy();
             if !is_busy {
                 break;
             }
@@ -263,6 +251,7 @@ impl<'a> Small<'a> {
             }
             // Only batches begin with a byte this low (`protocol.md` section 2).
             self.given += usize::from(bytes[0] < 0x80);
+            self.waits.heard(self.now);
             self.input(Input::Message { bytes, last: true })?;
         }
         Ok(())
@@ -271,59 +260,62 @@ impl<'a> Small<'a> {
     /// Time passes until the next deadline.
     fn tick(&mut self) -> Result {
         self.now = self.receiver.poll_timeout().unwrap_or(self.now);
-        self.is_tick = true;
+        self.ticking = Some(self.waits);
         let done = self.input(Input::Tick);
-        self.is_tick = false;
+        self.ticking = None;
         done
     }
 
     fn take_all(&mut self) -> Result {
         self.take(self.events_out)?;
-        while let Some(index) = self.store.iter().position(|blob| blob.unwritten > 0) {
-            self.write(index, self.store[index].unwritten)?;
-        }
-        while let Some(index) = self.store.iter().position(|blob| blob.is_whole) {
-            self.save(index)?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, events: u64) -> Result {
-        self.events_out -= events;
-        self.input(Input::Consumed { events })
-    }
-
-    fn write(&mut self, index: usize, bytes: u64) -> Result {
-        let arriving = &mut self.store[index];
-        arriving.unwritten -= bytes;
-        let blob = arriving.blob;
-        self.input(Input::BlobWritten { blob, bytes })
-    }
-
-    fn save(&mut self, index: usize) -> Result {
-        if let Some(saved) = self.store.remove(index) {
+        while self.write(u64::MAX)? {}
+        while let Some(saved) = self.store.save() {
             self.books.saved(saved.file);
+            self.waits.acted(self.now);
             self.last_blob = saved.blob;
             self.input(Input::BlobSaved(saved.blob))?;
         }
         Ok(())
     }
 
+    fn take(&mut self, events: u64) -> Result {
+        self.events_out -= events;
+        if events > 0 {
+            self.waits.acted(self.now);
+        }
+        self.input(Input::Consumed { events })
+    }
+
+    /// The store writes at most this many bytes of a blob. Gives whether it had any.
+    fn write(&mut self, most: u64) -> Result<bool> {
+        let Some((blob, bytes)) = self.store.write(most) else {
+            return Ok(false);
+        };
+        self.waits.acted(self.now);
+        self.input(Input::BlobWritten { blob, bytes })?;
+        Ok(true)
+    }
+
     fn commit(&mut self) -> Result {
         if let Some(id) = self.books.oldest_commit() {
             self.books.commit();
+            self.waits.acted(self.now);
             self.last_commit = id;
         }
         self.input(Input::Committed(self.last_commit))
     }
 
     fn fail_blob(&mut self) -> Result {
-        if let Some(failed) = self.store.pop_front() {
+        if let Some(failed) = self.store.fail() {
             // After the close nobody asks for a report.
             if !self.receiver.is_closed() {
                 self.books.failed(failed.file);
             }
             self.last_blob = failed.blob;
+        }
+        if self.last_blob.epoch == EPOCH {
+            // Also when it is late: the store is alive.
+            self.waits.acted(self.now);
         }
         self.input(Input::BlobFailed {
             blob: self.last_blob,
@@ -333,33 +325,40 @@ impl<'a> Small<'a> {
 
     /// Gives the receiver an input, does all that it asks for, and then gives it what it has refused before.
     fn input(&mut self, input: Input) -> Result {
-        self.shadow.told(&input);
-        self.receiver
-            .handle(self.now, input)
-            .map_err(|misuse| Violation::new("contract", misuse))?;
-        self.books.note_gap(self.now);
-        self.shadow.check(&self.receiver)?;
+        self.tell(input)?;
         self.obey_all()?;
         self.check_at_rest()?;
         self.feed()
+    }
+
+    fn tell(&mut self, input: Input) -> Result {
+        self.model.told(&input);
+        self.receiver
+            .handle(self.now, input)
+            .map_err(|misuse| Violation::new("contract", misuse))?;
+        self.note();
+        self.model.check(&self.receiver)
+    }
+
+    fn note(&mut self) {
+        let is_paused = self.receiver.is_paused();
+        self.waits.note(self.now, is_paused, self.books.has_gap());
     }
 
     fn obey_all(&mut self) -> Result {
         for _ in 0..MOST_COMMANDS {
             if let Some(command) = self.receiver.poll_command() {
                 self.say(format_args!("  {command:?}"));
-                self.shadow.observe(&command)?;
-                self.shadow.check(&self.receiver)?;
+                self.model.observe(&command)?;
+                self.model.check(&self.receiver)?;
                 self.obey(command)?;
-                self.books.note_gap(self.now);
+                self.note();
             } else if self
                 .receiver
                 .poll_timeout()
                 .is_some_and(|at| at <= self.now)
             {
-                self.receiver
-                    .handle(self.now, Input::Tick)
-                    .map_err(|misuse| Violation::new("contract", misuse))?;
+                self.tell(Input::Tick)?;
             } else {
                 return Ok(());
             }
@@ -375,10 +374,9 @@ impl<'a> Small<'a> {
                 self.event(&event)
             }
             Command::OpenBlob { blob, file, .. } => self.open(blob, &file),
-            Command::BlobChunk { blob, bytes, last } => self.arrive(blob, &bytes, last),
+            Command::BlobChunk { blob, bytes, last } => self.store.arrive(blob, &bytes, last),
             Command::AbortBlob { blob, why } => {
-                let index = self.find(blob)?;
-                if let Some(aborted) = self.store.remove(index)
+                if let Some(aborted) = self.store.abort(blob)?
                     && why != AbortReason::Close
                 {
                     self.books.failed(aborted.file);
@@ -389,6 +387,10 @@ impl<'a> Small<'a> {
                     matches!(why, AbortReason::Idle | AbortReason::Close),
                     || format!("{blob} is aborted: {why:?}"),
                 )
+            }
+            Command::Ping => {
+                self.waits.pinged(self.now);
+                Ok(())
             }
             Command::Close(close) => self.closed(&close),
             _ => Ok(()),
@@ -415,50 +417,20 @@ impl<'a> Small<'a> {
             .position(|known| *known == file)
             .ok_or_else(|| Violation::new("blobs", format!("the file {file:?}")))?;
         let comes_again = self.books.open(file)?;
-        self.store.push_back(Arriving {
-            blob,
-            file,
-            transfer: None,
-            chunks: 0,
-            unwritten: 0,
-            is_whole: false,
-        });
+        self.store.open(blob, file);
         hold("canary", !self.canary || !comes_again, || {
             format!("{} comes again", FILES[file])
         })
     }
 
-    fn find(&self, blob: BlobId) -> Result<usize> {
-        let index = self.store.iter().position(|other| other.blob == blob);
-        index.ok_or_else(|| Violation::new("blobs", format!("{blob} is not under way")))
-    }
-
-    /// The chunks of a blob are those of one transfer, from its first on, and end with its last.
-    fn arrive(&mut self, blob: BlobId, bytes: &Bytes, last: bool) -> Result {
-        let index = self.find(blob)?;
-        let arriving = &mut self.store[index];
-        let transfer = *arriving.transfer.get_or_insert(bytes[0]);
-        let expected = [transfer, arriving.chunks, u8::from(last)];
-        let is_next = bytes.len() == CHUNK_BYTES
-            && bytes[..3] == expected
-            && usize::from(transfer) % FILES.len() == arriving.file
-            && !arriving.is_whole;
-        hold("blobs", is_next, || {
-            format!("{bytes:02x?} of {blob} instead of {expected:?}")
-        })?;
-        arriving.chunks += 1;
-        arriving.unwritten += CHUNK_BYTES as u64;
-        arriving.is_whole = last;
-        Ok(())
-    }
-
     fn closed(&self, close: &Close) -> Result {
         let reason = &close.reason;
-        let is_asked_for = matches!(reason, CloseReason::TransportLost | CloseReason::Shutdown);
-        let is_timeout = matches!(reason, CloseReason::Error(LinkError::TimedOut { .. }));
-        hold("blame", is_asked_for || is_timeout && self.is_tick, || {
-            format!("{reason}, without cause")
-        })?;
+        if !matches!(reason, CloseReason::TransportLost | CloseReason::Shutdown) {
+            let is_due = self
+                .ticking
+                .is_some_and(|waits| waits.has_ended(reason, self.now));
+            hold("blame", is_due, || format!("{reason}, without cause"))?;
+        }
         let is_confirmed = *reason == CloseReason::TransportLost || !self.books.owes_confirmation();
         hold("durability", is_confirmed, || {
             format!("{reason}, without the last confirmation")
@@ -468,49 +440,59 @@ impl<'a> Small<'a> {
         })
     }
 
-    fn check_at_rest(&self) -> Result {
-        self.shadow.check_at_rest(&self.receiver)?;
+    fn check_at_rest(&mut self) -> Result {
+        self.model.check_at_rest(&self.receiver)?;
         if !self.is_set_up || self.receiver.is_closed() {
             return Ok(());
         }
-        let may_decode = self
-            .receiver
-            .pause_reasons()
+        self.check_reasons()?;
+        let reasons = self.receiver.pause_reasons();
+        let may_decode = reasons
             .iter()
             .all(|reason| reason == PauseReason::InboundQueue);
         if may_decode {
             self.books.check_complete(self.given)?;
         }
-        self.check_deadline()
+        let awaits_blob = self.books.awaits_blob() || self.store.awaits_bytes();
+        let owes_confirmation = self.books.owes_confirmation();
+        let next = self.receiver.poll_timeout();
+        self.waits
+            .check_next(next, self.now, owes_confirmation, awaits_blob)
     }
-
-    /// The next deadline is not later than that of anything that is waited for.
-    fn check_deadline(&self) -> Result {
-        let Some(next) = self.receiver.poll_timeout() else {
-            return Err(Violation::new("liveness", "no deadline"));
-        };
-        let timeouts = &self.config.timeouts;
-        let is_paused = self.receiver.is_paused();
-        let mut latest = self.now.after(timeouts.ping_interval);
-        if is_paused {
-            latest = latest.min(self.now.after(timeouts.pause_stall));
-        } else {
-            latest = latest.min(self.now.after(timeouts.ping_timeout));
-            if self
-                .books
-                .awaits_blob(self.store.iter().any(|blob| !blob.is_whole))
-            {
-                latest = latest.min(self.now.after(timeouts.blob));
-            }
+    /// A reason is raised above its high mark, and not raised any more at its low one.
+    fn check_reasons(&self) -> Result {
+        let (flow, receiver) = (&self.config.flow, &self.receiver);
+        let (inbound, consumer, commits) = (&flow.inbound, &flow.consumer, &flow.commits);
+        for (reason, level, low, high) in [
+            (
+                PauseReason::InboundQueue,
+                receiver.retained_bytes(),
+                inbound.low.bytes,
+                inbound.high.bytes,
+            ),
+            (
+                PauseReason::ConsumerQueue,
+                receiver.events_out(),
+                consumer.low.items,
+                consumer.high.items,
+            ),
+            (
+                PauseReason::CommitBacklog,
+                receiver.commits_out(),
+                commits.low.items,
+                commits.high.items,
+            ),
+        ] {
+            let is_raised = receiver.pause_reasons().contains(reason);
+            let is_right = if is_raised {
+                level > low
+            } else {
+                level <= high
+            };
+            hold("pauses", is_right, || {
+                format!("{reason} is raised: {is_raised}, at {level}")
+            })?;
         }
-        if self.books.owes_confirmation() {
-            latest = latest.min(self.now.after(timeouts.confirm_delay));
-        }
-        if let Some(since) = self.books.gap_since() {
-            latest = latest.min(since.after(timeouts.blob_gap));
-        }
-        hold("liveness", self.now < next && next <= latest, || {
-            format!("the next deadline is {next:?}, not until {latest:?}")
-        })
+        Ok(())
     }
 }
