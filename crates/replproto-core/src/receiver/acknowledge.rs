@@ -153,15 +153,21 @@ impl Receiver {
     }
 
     pub(super) fn set_unready(&mut self, is_unready: bool) {
-        self.is_unready = is_unready;
-        // Before the link is set up nothing is for the application, and the handshake must not wait for it.
-        self.flow.not_ready = is_unready && self.session.is_following();
+        let was_unready = core::mem::replace(&mut self.is_unready, is_unready);
+        self.watch_readiness();
+        if was_unready && !is_unready {
+            self.progress();
+        }
+    }
+
+    /// Before the link is set up nothing is for the application, and the handshake must not wait for it.
+    pub(super) fn watch_readiness(&mut self) {
+        self.flow.not_ready = self.is_unready && self.session.is_following();
         if self.flow.not_ready {
             self.timers
                 .start(Timer::NotReady, self.config.timeouts.not_ready);
         } else {
             self.timers.clear(Timer::NotReady);
-            self.progress();
         }
     }
 }

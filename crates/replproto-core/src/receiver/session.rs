@@ -393,7 +393,7 @@ impl Receiver {
     fn set_up(&mut self, is_old: bool) {
         self.session.phase = Phase::Following;
         self.timers.clear(Timer::Setup);
-        self.set_unready(self.is_unready);
+        self.watch_readiness();
         let (start, _) = self.session.request_start(self.config.mode);
         if is_old && start.0 == 0.0 {
             // An old peer does not announce its copy.

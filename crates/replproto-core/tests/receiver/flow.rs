@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use replproto_core::error::Watchdog;
-use replproto_core::{Input, LinkError, Misuse, PauseReason};
+use replproto_core::{Input, LinkError, Misuse, PauseReason, Sequence, Start};
 
 use crate::driver::{Auto, Driver, config};
 use crate::wire::{self, Batch, Chunk, file};
@@ -263,6 +263,31 @@ fn consuming_nothing_is_no_progress() {
         }
     }
     assert!(driver.close.is_some());
+}
+
+#[test]
+fn saying_that_it_is_ready_or_not_is_no_progress_unless_it_ends_a_wait() {
+    for is_set_up in [false, true] {
+        let mut config = config();
+        config.flow.consumer.high.items = 1;
+        let mut driver = Driver::connected(config, Start::At(Sequence(1.0)));
+        driver.auto = Auto::NONE;
+        driver.feed(wire::node_name("peer"));
+        driver.feed(wire::schema(is_set_up.then_some(1)));
+        driver.feed(wire::schema(None));
+        assert!(driver.is_paused_for(PauseReason::ConsumerQueue));
+        for _ in 0..3 {
+            driver.pass(Duration::from_secs(700));
+            if driver.close.is_none() {
+                driver.input(if is_set_up {
+                    Input::Ready
+                } else {
+                    Input::NotReady
+                });
+            }
+        }
+        assert!(driver.close.is_some(), "set up: {is_set_up}");
+    }
 }
 
 #[test]
