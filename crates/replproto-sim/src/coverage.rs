@@ -1,20 +1,119 @@
 //! What a batch of worlds has reached. A mark that stays at zero means that a part of the world does nothing.
 
-use replproto_core::{PauseReason, PauseReasons, Stats};
+use replproto_core::{Input, PauseReason, PauseReasons, Stats};
 
 use crate::faults::Fault;
 
 /// A batch of fewer worlds may miss a mark by chance.
-pub const WORLDS: u64 = 400;
+pub const WORLDS: u64 = 5000;
+
+/// What a link is at, as its host sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// The socket is not open yet.
+    Dialled,
+    /// The peer has not said its name.
+    Greeting,
+    /// The subscription is not answered.
+    Subscribing,
+    Copying,
+    Following,
+    Draining,
+    Closed,
+}
+
+impl LinkState {
+    const NAMES: [&str; 7] = [
+        "dialled",
+        "greeting",
+        "subscribing",
+        "copying",
+        "following",
+        "draining",
+        "closed",
+    ];
+}
+
+/// The kinds of inputs, in the order of [`kind`].
+const INPUTS: [&str; 19] = [
+    "connected",
+    "peer_closed",
+    "transport_lost",
+    "message",
+    "text_message",
+    "too_large",
+    "heard",
+    "pong",
+    "consumed",
+    "committed",
+    "blob_written",
+    "blob_saved",
+    "blob_failed",
+    "skipped",
+    "ready",
+    "not_ready",
+    "drain",
+    "shutdown",
+    "tick",
+];
+
+const fn kind(input: &Input) -> usize {
+    match input {
+        Input::Connected => 0,
+        Input::PeerClosed { .. } => 1,
+        Input::TransportLost => 2,
+        Input::Message { .. } => 3,
+        Input::TextMessage => 4,
+        Input::TooLarge { .. } => 5,
+        Input::Heard { .. } => 6,
+        Input::Pong => 7,
+        Input::Consumed { .. } => 8,
+        Input::Committed(_) => 9,
+        Input::BlobWritten { .. } => 10,
+        Input::BlobSaved(_) => 11,
+        Input::BlobFailed { .. } => 12,
+        Input::Skipped { .. } => 13,
+        Input::Ready => 14,
+        Input::NotReady => 15,
+        Input::Drain { .. } => 16,
+        Input::Shutdown => 17,
+        _ => 18,
+    }
+}
+
+/// Why a link in this state is never given this input.
+fn never_given(state: usize, input: usize) -> Option<&'static str> {
+    match (LinkState::NAMES[state], INPUTS[input]) {
+        ("dialled" | "closed", "connected") => None,
+        (_, "connected") => Some("a socket opens once"),
+        (
+            "dialled",
+            "message" | "text_message" | "too_large" | "heard" | "pong" | "peer_closed",
+        ) => Some("nothing arrives before the socket is open"),
+        _ => None,
+    }
+}
 
 const SETS: usize = 1 << PauseReason::ALL.len();
 
 /// How often each mark was reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     faults: [u64; Fault::ALL.len()],
     pauses: [u64; SETS],
+    inputs: [[u64; INPUTS.len()]; LinkState::NAMES.len()],
     stats: Stats,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self {
+            faults: [0; Fault::ALL.len()],
+            pauses: [0; SETS],
+            inputs: [[0; INPUTS.len()]; LinkState::NAMES.len()],
+            stats: Stats::default(),
+        }
+    }
 }
 
 impl Coverage {
@@ -26,14 +125,20 @@ impl Coverage {
         self.pauses[index(reasons)] += 1;
     }
 
+    pub(crate) const fn input(&mut self, state: LinkState, input: &Input) {
+        self.inputs[state as usize][kind(input)] += 1;
+    }
+
     pub(crate) fn link(&mut self, stats: &Stats) {
         self.stats.absorb(stats);
     }
 
     /// Adds what another world has reached.
     pub fn absorb(&mut self, other: &Self) {
-        let counts = self.faults.iter_mut().chain(&mut self.pauses);
-        for (count, more) in counts.zip(other.faults.iter().chain(&other.pauses)) {
+        let inputs = self.inputs.as_flattened_mut();
+        let counts = self.faults.iter_mut().chain(&mut self.pauses).chain(inputs);
+        let inputs = other.inputs.as_flattened();
+        for (count, more) in counts.zip(other.faults.iter().chain(&other.pauses).chain(inputs)) {
             *count += more;
         }
         self.stats.absorb(&other.stats);
@@ -54,6 +159,12 @@ impl Coverage {
                 "no command is both an event and a chunk, and after either pause none follows",
             );
             marks.push((format!("pause {}", names.join("+")), *count, unreachable));
+        }
+        for (state, counts) in self.inputs.iter().enumerate() {
+            for (input, count) in counts.iter().enumerate() {
+                let name = format!("input {} when {}", INPUTS[input], LinkState::NAMES[state]);
+                marks.push((name, *count, never_given(state, input)));
+            }
         }
         marks.extend(self.counters());
         marks
@@ -87,13 +198,7 @@ impl Coverage {
             ("pings", stats.pings),
         ]
         .into_iter()
-        .map(|(name, count)| {
-            let unreachable = match name {
-                "skipped_by_host" => Some("the application of a world reads every value"),
-                _ => None,
-            };
-            (format!("counter {name}"), count, unreachable)
-        })
+        .map(|(name, count)| (format!("counter {name}"), count, None))
     }
 
     /// The marks that were not reached and can be.

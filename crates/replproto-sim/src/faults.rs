@@ -1,4 +1,4 @@
-//! Which faults a world has. A seed first turns a random half of them off, so that a run has few kinds at strong rates.
+//! Which faults a world has. A seed first turns most of them off, so that a run has few kinds at strong rates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,11 +42,37 @@ pub enum Fault {
     Supersede,
     /// The publisher sends what is passed over: unknown commands and entries, its own, and those that are broken.
     Strange,
+    /// The publisher stops in the middle of a blob, or before it, and never goes on.
+    Hang,
+    /// The publisher does not answer the subscription, and says other things instead.
+    Mute,
+    /// The publisher forgets to announce a table.
+    LostTable,
+    /// Some blobs are gone at the source for ever.
+    Gone,
+    /// The application commits nothing before its blobs are saved.
+    Gate,
+    /// A commit fails, and with it all that are under way.
+    FailingCommits,
+    /// The cursor cannot be read now and then.
+    UnreadableCursor,
+    /// The disk of the blobs is full for a while.
+    FullDisk,
+    /// The disk of the blobs is slow.
+    SlowDisk,
+    /// Nothing arrives for a while.
+    Lag,
+    /// Parts still arrive while reading is paused.
+    Overrun,
+    /// The host says things that are of no use, or too late.
+    Stray,
+    /// The publisher sends anything: damaged, repeated and invented messages.
+    Hostile,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 30] = [
         Self::Split,
         Self::Cut,
         Self::Crash,
@@ -64,6 +90,19 @@ impl Fault {
         Self::PeerClose,
         Self::Supersede,
         Self::Strange,
+        Self::Hang,
+        Self::Mute,
+        Self::LostTable,
+        Self::Gone,
+        Self::Gate,
+        Self::FailingCommits,
+        Self::UnreadableCursor,
+        Self::FullDisk,
+        Self::SlowDisk,
+        Self::Lag,
+        Self::Overrun,
+        Self::Stray,
+        Self::Hostile,
     ];
 
     /// The name, as in a trace file.
@@ -86,6 +125,19 @@ impl Fault {
             Self::PeerClose => "peer_close",
             Self::Supersede => "supersede",
             Self::Strange => "strange",
+            Self::Hang => "hang",
+            Self::Mute => "mute",
+            Self::LostTable => "lost_table",
+            Self::Gone => "gone",
+            Self::Gate => "gate",
+            Self::FailingCommits => "failing_commits",
+            Self::UnreadableCursor => "unreadable_cursor",
+            Self::FullDisk => "full_disk",
+            Self::SlowDisk => "slow_disk",
+            Self::Lag => "lag",
+            Self::Overrun => "overrun",
+            Self::Stray => "stray",
+            Self::Hostile => "hostile",
         }
     }
 
@@ -104,10 +156,17 @@ impl Faults {
 
     /// The faults of a seed. Each kind is drawn by its name, so that a new kind leaves the others as they were.
     pub fn draw(seed: u64) -> Self {
-        Fault::ALL
-            .into_iter()
-            .filter(|fault| Rng::named(seed, fault.as_str()).chance(500))
-            .collect()
+        let density = [100, 250, 500][Rng::named(seed, "density").below(3) as usize];
+        let is_drawn = |fault: &Fault| {
+            // With a hostile publisher much less can be compared.
+            let chance = if *fault == Fault::Hostile {
+                100
+            } else {
+                density
+            };
+            Rng::named(seed, fault.as_str()).chance(chance)
+        };
+        Fault::ALL.into_iter().filter(is_drawn).collect()
     }
 
     /// Whether this kind is in the set.
@@ -178,12 +237,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_drawn_by_about_half_of_the_seeds() {
-        let drawn: Vec<Faults> = (0..200).map(Faults::draw).collect();
+    fn every_kind_is_drawn_and_few_by_each_seed() {
+        let drawn: Vec<Faults> = (0..1000).map(Faults::draw).collect();
         for fault in Fault::ALL {
             let on = drawn.iter().filter(|faults| faults.has(fault)).count();
-            assert!((60..140).contains(&on), "{fault:?} in {on} of 200");
+            assert!((60..400).contains(&on), "{fault:?} in {on} of 1000");
         }
+        let few = drawn.iter().filter(|faults| faults.iter().count() <= 5);
+        assert!(few.count() > 250);
     }
 
     #[test]

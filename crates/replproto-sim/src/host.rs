@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use replproto_core::{BlobId, CommitId, Cursor, Event, Receiver, Record};
+use replproto_core::{BlobId, CommitId, Cursor, Event, Receiver, Record, Start};
 
-use crate::oracles::{Result, Shadow, Violation, hold};
+use crate::coverage::LinkState;
+use crate::model::{Model, Trust};
+use crate::oracles::{Result, Violation, hold};
 use crate::peer::Expected;
 use crate::source::{Row, TABLES};
 use crate::store::Step;
@@ -33,12 +35,23 @@ pub(crate) struct Blob {
     pub(crate) file: String,
     pub(crate) content: Vec<u8>,
     pub(crate) is_failing: bool,
+    /// Whether it is saved or failed is on its way.
+    pub(crate) is_settling: bool,
 }
 
 pub(crate) struct Host {
     pub(crate) epoch: u64,
     pub(crate) receiver: Receiver,
-    pub(crate) shadow: Shadow,
+    pub(crate) model: Model,
+    pub(crate) is_connected: bool,
+    /// The publisher has sent what it should not: nothing can be compared.
+    pub(crate) is_tainted: bool,
+    /// How much of what was expected was handed out.
+    pub(crate) handed_out: u64,
+    /// The copies of which was known that they have begun and ended.
+    pub(crate) copies: [u64; 2],
+    /// The link asked for what comes after a position.
+    has_start: bool,
     pub(crate) queue: VecDeque<Item>,
     pub(crate) staged: Vec<Step>,
     pub(crate) blobs: BTreeMap<BlobId, Blob>,
@@ -47,11 +60,21 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(epoch: u64, receiver: Receiver, shadow: Shadow) -> Self {
+    pub(crate) fn new(epoch: u64, receiver: Receiver, model: Model, start: &Start) -> Self {
+        let has_start = match start {
+            Start::Copy => false,
+            Start::At(sequence) => sequence.0 > 0.0,
+            Start::Resume(cursor) => cursor.copy.is_none() && cursor.sequence.0 > 0.0,
+        };
         Self {
             epoch,
             receiver,
-            shadow,
+            model,
+            is_connected: false,
+            is_tainted: false,
+            handed_out: 0,
+            copies: [0; 2],
+            has_start,
             queue: VecDeque::new(),
             staged: Vec::new(),
             blobs: BTreeMap::new(),
@@ -59,13 +82,35 @@ impl Host {
         }
     }
 
+    /// What the link is at.
+    pub(crate) fn state(&self) -> LinkState {
+        let receiver = &self.receiver;
+        match () {
+            () if receiver.is_closed() => LinkState::Closed,
+            () if !self.is_connected => LinkState::Dialled,
+            () if self.model.is_draining() => LinkState::Draining,
+            () if receiver.peer().is_none() => LinkState::Greeting,
+            () if !receiver.is_set_up() => LinkState::Subscribing,
+            () if receiver.is_copying() => LinkState::Copying,
+            () => LinkState::Following,
+        }
+    }
+
+    /// The link may end for what the publisher does.
+    pub(crate) const fn may_blame_peer(&mut self) {
+        self.model.trust = Trust::Unknown;
+    }
+
     /// Puts an event into the queue, after comparing it with what the publisher has sent.
     pub(crate) fn queue(&mut self, event: Event, expected: &mut VecDeque<Expected>) -> Result {
         let item = match event {
-            Event::Record(record) => self.change(&record, expected)?,
+            Event::Record(record) => match self.change(&record, expected) {
+                Err(_) if self.is_tainted => Item::Other,
+                change => change?,
+            },
             Event::EndTransaction(end) => {
                 let sequence = end.sequence.map(|sequence| sequence.0);
-                expect(expected, &Expected::End(sequence))?;
+                self.expect(expected, &Expected::End(sequence))?;
                 Item::Commit {
                     id: end.id,
                     cursor: end.cursor,
@@ -80,6 +125,11 @@ impl Host {
                     .copy_start
                     .map_or(self.epoch, |start| start.0.to_bits());
                 self.handed_pass = Some(pass);
+                hold(
+                    "copies",
+                    started.forced == self.has_start || self.is_tainted,
+                    || format!("{started:?}, and a start was given: {}", self.has_start),
+                )?;
                 if started.resumed {
                     Item::Other
                 } else {
@@ -97,7 +147,7 @@ impl Host {
                 }
             }
             Event::RecordSkipped(_) => {
-                expect(expected, &Expected::Undecodable)?;
+                self.expect(expected, &Expected::Undecodable)?;
                 Item::Other
             }
             _ => Item::Other,
@@ -106,7 +156,7 @@ impl Host {
         Ok(())
     }
 
-    fn change(&self, record: &Record, expected: &mut VecDeque<Expected>) -> Result<Item> {
+    fn change(&mut self, record: &Record, expected: &mut VecDeque<Expected>) -> Result<Item> {
         let unreadable = |what: &dyn std::fmt::Display| {
             Violation::new("order", format!("unreadable record: {what}"))
         };
@@ -133,7 +183,7 @@ impl Host {
             });
         }
         let place = (table, key);
-        expect(
+        self.expect(
             expected,
             &Expected::Record {
                 place: place.clone(),
@@ -148,12 +198,16 @@ impl Host {
             pass: self.handed_pass,
         }))
     }
-}
 
-/// The next thing in the publisher's log is this one.
-fn expect(expected: &mut VecDeque<Expected>, actual: &Expected) -> Result {
-    let next = expected.pop_front();
-    hold("order", next.as_ref() == Some(actual), || {
-        format!("{actual:?} instead of {next:?}")
-    })
+    /// The next thing in the publisher's log is this one.
+    fn expect(&mut self, expected: &mut VecDeque<Expected>, actual: &Expected) -> Result {
+        if self.is_tainted {
+            return Ok(());
+        }
+        self.handed_out += 1;
+        let next = expected.pop_front();
+        hold("order", next.as_ref() == Some(actual), || {
+            format!("{actual:?} instead of {next:?}")
+        })
+    }
 }

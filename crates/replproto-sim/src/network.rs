@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::peer::{Milestones, Outgoing};
 use crate::rng::Rng;
 
 /// Bytes that may be on their way, as in the buffers of a TCP connection.
@@ -14,6 +15,8 @@ const WINDOW: usize = 32 * 1024;
 pub(crate) struct Part {
     pub(crate) bytes: Bytes,
     pub(crate) last: bool,
+    /// What the receiver has after this part.
+    pub(crate) reached: Milestones,
 }
 
 /// What still gets through.
@@ -33,6 +36,8 @@ pub(crate) struct Network {
     pub(crate) way: Way,
     parts: VecDeque<Part>,
     bytes: usize,
+    /// What the receiver has of all that was delivered.
+    pub(crate) delivered: Milestones,
 }
 
 impl Network {
@@ -46,17 +51,30 @@ impl Network {
     }
 
     /// A message sets out, in parts if it is to be `split`.
-    pub(crate) fn send(&mut self, mut message: Bytes, split: bool, rng: &mut Rng) {
+    pub(crate) fn send(&mut self, message: Outgoing, split: bool, rng: &mut Rng) {
+        let Outgoing {
+            bytes: mut message,
+            reached,
+        } = message;
+        let before = self
+            .parts
+            .back()
+            .map_or(self.delivered, |part| part.reached);
         self.bytes += message.len();
         while split && message.len() > 1 && rng.chance(700) {
             let longest = [3, 50, 1500][rng.below(3) as usize];
             let at = rng.range(1, longest.min(message.len() as u64 - 1)) as usize;
             let bytes = message.split_to(at);
-            self.parts.push_back(Part { bytes, last: false });
+            self.parts.push_back(Part {
+                bytes,
+                last: false,
+                reached: before,
+            });
         }
         self.parts.push_back(Part {
             bytes: message,
             last: true,
+            reached,
         });
     }
 
@@ -64,6 +82,7 @@ impl Network {
     pub(crate) fn deliver(&mut self) -> Option<Part> {
         let part = self.parts.pop_front()?;
         self.bytes -= part.bytes.len();
+        self.delivered = part.reached;
         Some(part)
     }
 }

@@ -9,7 +9,8 @@ use std::fmt;
 
 use replproto_core::{BlobTries, Command, Event, Input, Instant, Receiver, Start};
 
-use crate::oracles::{Shadow, Trust, Violation};
+use crate::model::{Model, Trust};
+use crate::oracles::Violation;
 use read::Line;
 
 /// What a recording has done.
@@ -55,7 +56,7 @@ impl std::error::Error for Failure {}
 
 struct Link {
     receiver: Receiver,
-    shadow: Shadow,
+    model: Model,
 }
 
 /// Feeds each input at its time to a link of the recorded configuration, checks the rules of the core, and shows what comes
@@ -90,7 +91,7 @@ pub fn replay(text: &str, mut show: impl FnMut(fmt::Arguments<'_>)) -> Result<Re
                     .with_blob_tries(tries.clone());
                 link = Some(Link {
                     receiver,
-                    shadow: Shadow::new(*config, durable, Trust::Unknown),
+                    model: Model::new(*config, epoch, durable, Trust::Unknown, Instant::ZERO),
                 });
                 done.links += 1;
             }
@@ -117,18 +118,18 @@ impl Link {
     ) -> Result<(), Violation> {
         let told = input.clone();
         match self.receiver.handle(at, input) {
-            Ok(()) => self.shadow.told(&told),
+            Ok(()) => self.model.told(&told, at),
             // The host's mistake, which has changed nothing; the link went on.
             Err(misuse) => show(format_args!("{} refused: {misuse}", at.as_micros())),
         }
-        self.shadow.check(&self.receiver)?;
+        self.model.check(&self.receiver)?;
         while let Some(command) = self.receiver.poll_command() {
-            self.shadow.observe(&command)?;
-            self.shadow.check(&self.receiver)?;
+            self.model.observe(&command)?;
+            self.model.check(&self.receiver)?;
             done.records += u64::from(matches!(command, Command::Event(Event::Record(_))));
             show(format_args!("{} {}", at.as_micros(), Shown(&command)));
         }
-        self.shadow.check_at_rest(&self.receiver)
+        self.model.check_at_rest(&self.receiver)
     }
 }
 

@@ -95,7 +95,7 @@ impl Source {
         self.log.push(Transaction { sequence, changes });
     }
 
-    /// A row's blob: the same as before, another, or none.
+    /// A row's blob: the same as before, that of another row, a new one, or none.
     fn file_of(&mut self, old: Option<String>, rng: &mut Rng) -> Option<String> {
         if !rng.chance(300) {
             return None;
@@ -103,8 +103,18 @@ impl Source {
         if old.is_some() && rng.chance(400) {
             return old;
         }
+        if rng.chance(100)
+            && let Some(file) = self.rows.values().find_map(|row| row.file.clone())
+        {
+            return Some(file);
+        }
         self.files += 1;
         Some(format!("{:x}", self.files))
+    }
+
+    /// Whether the blob is one of those that may be gone for ever.
+    pub(crate) fn is_gone(file: &str) -> bool {
+        Rng::named(0, file).below(9) == 0
     }
 
     /// The content of a blob, which follows from its file id: fewer bytes than `end`.

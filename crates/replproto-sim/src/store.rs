@@ -22,6 +22,16 @@ pub(crate) enum Step {
     Sweep { pass: u64 },
 }
 
+impl Step {
+    /// The blob that this refers to.
+    pub(crate) const fn file(&self) -> Option<&String> {
+        match self {
+            Self::Apply { row: Some(row), .. } => row.file.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Steps that become durable together, with the cursor.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {

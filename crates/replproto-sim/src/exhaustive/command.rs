@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
     /// Run only this sequence, and print all that happens: message,chunk,...
-    #[arg(long, value_name = "INPUTS", value_delimiter = ',', conflicts_with_all = ["length", "jobs"])]
+    #[arg(long, value_name = "INPUTS", value_delimiter = ',', num_args = 1..=MAX_LENGTH as usize, conflicts_with_all = ["length", "jobs"])]
     sequence: Vec<Step>,
     /// Add a rule that does not hold, to prove that a broken rule is noticed
     #[arg(long)]

@@ -89,7 +89,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// For sequences of this many inputs, or fewer. `canary` adds a rule that does not hold (no blob comes again after it
+    /// For sequences of this many inputs, or fewer; at most [`MAX_LENGTH`]. `canary` adds a rule that does not hold (no blob comes again after it
     /// has failed), to prove that a broken rule is noticed.
     pub fn new(length: u32, canary: bool) -> Self {
         Self {
@@ -103,6 +103,9 @@ impl Runner {
     ///
     /// # Errors
     /// It breaks a rule.
+    ///
+    /// # Panics
+    /// It is longer than was said.
     pub fn run(&self, sequence: &[Step]) -> Result<(), Box<Failure>> {
         self.run_logged(sequence, None)
     }
@@ -111,6 +114,9 @@ impl Runner {
     ///
     /// # Errors
     /// It breaks a rule.
+    ///
+    /// # Panics
+    /// It is longer than was said.
     pub fn trace(
         &self,
         sequence: &[Step],
@@ -124,6 +130,10 @@ impl Runner {
         sequence: &[Step],
         log: Option<Log<'a>>,
     ) -> Result<(), Box<Failure>> {
+        assert!(
+            sequence.len() <= self.wire.transactions.len(),
+            "longer than this runner is for"
+        );
         let mut inputs = 0;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut world = Small::new(&self.config, &self.wire, self.canary, log)?;

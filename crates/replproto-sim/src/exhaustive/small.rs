@@ -16,8 +16,8 @@ use super::step::Step;
 use super::store::Store;
 use super::waits::Waits;
 use super::wire::{CHUNK_BYTES, FILES, Wire};
+use crate::model::{Model, Trust};
 use crate::oracles::{Result, Violation, hold};
-use crate::oracles::{Shadow, Trust};
 
 const EPOCH: Epoch = Epoch(2);
 const EARLIER: Epoch = Epoch(1);
@@ -67,7 +67,7 @@ pub(super) struct Small<'a> {
     config: &'a Config,
     wire: &'a Wire,
     receiver: Receiver,
-    model: Shadow,
+    model: Model,
     books: Books<'a>,
     waits: Waits,
     /// What was waited for when time passed, for as long as that is being handled.
@@ -109,7 +109,7 @@ impl<'a> Small<'a> {
             config,
             wire,
             receiver,
-            model: Shadow::new(config.clone(), START, Trust::Honest),
+            model: Model::new(config.clone(), EPOCH, START, Trust::Honest, now),
             books: Books::new(wire),
             waits: Waits::new(config.timeouts, now),
             ticking: None,
@@ -332,7 +332,7 @@ impl<'a> Small<'a> {
     }
 
     fn tell(&mut self, input: Input) -> Result {
-        self.model.told(&input);
+        self.model.told(&input, self.now);
         self.receiver
             .handle(self.now, input)
             .map_err(|misuse| Violation::new("contract", misuse))?;

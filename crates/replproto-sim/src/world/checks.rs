@@ -1,22 +1,64 @@
 //! What is compared with the source: the durable prefix at every commit, everything at the end.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use replproto_core::event::{BlobFailure, BlobFault};
 
 use super::World;
 use crate::oracles::{Result, hold};
 
+/// What is remembered for the comparison.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    /// Up to here the log was found in the store.
+    checked: usize,
+    /// The files that were reported as gone.
+    pub(super) gone: Vec<String>,
+    /// The links on which a blob has failed at the source.
+    failed_on: BTreeMap<String, BTreeSet<u64>>,
+    /// There has been a copy.
+    pub(super) has_copied: bool,
+    /// The publisher sends anything: what is stored cannot be compared with what it has.
+    pub(super) is_hostile: bool,
+}
+
+impl Checks {
+    pub(super) fn new(is_hostile: bool) -> Self {
+        Self {
+            is_hostile,
+            ..Self::default()
+        }
+    }
+
+    /// The store is empty again.
+    pub(super) fn forget(&mut self) {
+        *self = Self {
+            is_hostile: false,
+            has_copied: self.has_copied,
+            ..Self::default()
+        };
+    }
+}
+
 impl World {
-    /// A blob is gone only if the source has failed to read it on enough links.
+    /// A blob is gone only if the source says so, or has failed to read it on enough links.
     pub(super) fn check_failure(&mut self, failure: &BlobFailure, is_gone: bool) -> Result {
         let file = failure.file.to_string();
         let is_local = matches!(failure.fault, BlobFault::Local { .. });
         hold("blobs", !(is_local && is_gone), || {
             format!("blob {file} is gone for our own fault")
         })?;
-        if is_local {
+        if is_local || self.checks.is_hostile {
             return Ok(());
         }
-        let links = self.failed_on.entry(file).or_default();
+        if let BlobFault::Source { code, status, .. } = &failure.fault
+            && (code.is_some() || matches!(status, Some(404 | 500)))
+        {
+            return hold("blobs", is_gone, || {
+                format!("blob {file} is gone at the source, and is tried again")
+            });
+        }
+        let links = self.checks.failed_on.entry(file).or_default();
         links.insert(self.epoch);
         let tries = self.config.limits.blob_tries as usize;
         hold("blobs", !is_gone || links.len() >= tries, || {
@@ -31,7 +73,7 @@ impl World {
         host.receiver.is_idle()
             && self.network.is_empty()
             && self.peer.is_caught_up(&self.source)
-            && self.jobs.is_empty()
+            && !self.disk.is_busy()
             && self.store.sequence() >= self.source.head()
     }
 
@@ -41,10 +83,10 @@ impl World {
             return "a link".into();
         };
         format!(
-            "cursor {:?} of {}, {} jobs, network empty: {}, peer caught up: {}, paused for {}, {} events and {} commits out",
+            "cursor {:?} of {}, busy disk: {}, network empty: {}, peer caught up: {}, paused for {}, {} events and {} commits out",
             self.store.cursor(),
             self.source.head(),
-            self.jobs.len(),
+            self.disk.is_busy(),
             self.network.is_empty(),
             self.peer.is_caught_up(&self.source),
             host.receiver.pause_reasons(),
@@ -79,7 +121,7 @@ impl World {
             .rows
             .values()
             .filter_map(|row| row.file.as_ref());
-        for file in files.filter(|file| !self.gone.contains(file)) {
+        for file in files.filter(|file| !self.checks.gone.contains(file)) {
             hold("completeness", self.store.blob(file).is_some(), || {
                 format!("blob {file} is missing")
             })?;
@@ -89,8 +131,11 @@ impl World {
 
     /// Everything up to the durable cursor is durable, with its blobs.
     pub(super) fn check_prefix(&mut self) -> Result {
+        if self.checks.is_hostile {
+            return Ok(());
+        }
         let end = self.source.after(self.store.sequence());
-        for transaction in &self.source.log[self.checked.min(end)..end] {
+        for transaction in &self.source.log[self.checks.checked.min(end)..end] {
             for change in &transaction.changes {
                 let version = self.store.version(&change.place);
                 let newest = self.source.rows.get(&change.place);
@@ -107,16 +152,17 @@ impl World {
                     && version == Some(transaction.sequence)
                 {
                     // A row that went away while it was being copied is not sent again; the log takes it away.
-                    let is_passing = self.has_copied && is_superseded;
-                    let is_there =
-                        self.store.blob(file).is_some() || self.gone.contains(file) || is_passing;
+                    let is_passing = self.checks.has_copied && is_superseded;
+                    let is_there = self.store.blob(file).is_some()
+                        || self.checks.gone.contains(file)
+                        || is_passing;
                     hold("durability", is_there, || {
                         format!("blob {file} is passed and not saved")
                     })?;
                 }
             }
         }
-        self.checked = self.checked.max(end);
+        self.checks.checked = self.checks.checked.max(end);
         Ok(())
     }
 }

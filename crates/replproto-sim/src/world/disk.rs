@@ -1,40 +1,109 @@
 //! The application and its disk: what they take, write, and make durable.
 
-use replproto_core::{BlobId, CommitId, Cursor, Epoch, Input};
+use std::collections::{BTreeMap, VecDeque};
+
+use replproto_core::{BlobId, CommitId, Cursor, Input};
 
 use super::{Event, World};
 use crate::faults::Fault;
-use crate::host::Item;
+use crate::host::{Blob, Item};
 use crate::oracles::{Result, hold};
 use crate::source::Source;
 use crate::store::{Job, Step};
 
+/// A commit that waits for its blobs.
+#[derive(Debug)]
+struct Gated {
+    id: CommitId,
+    steps: Vec<Step>,
+    cursor: Option<Cursor>,
+}
+
+/// What is on its way to being durable.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    jobs: BTreeMap<u64, (CommitId, Job)>,
+    /// Nothing behind the first of them begins.
+    gated: VecDeque<Gated>,
+    next_job: u64,
+    /// No job becomes durable before.
+    durable_after: u64,
+    /// When the last of the jobs becomes durable.
+    last_durable: u64,
+    /// No blob can be saved before.
+    pub(super) full_until: u64,
+}
+
+impl Disk {
+    /// Whether anything is being made durable.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// The application of a link that is over commits nothing more.
+    pub(super) fn forget_gated(&mut self) {
+        self.gated.clear();
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.jobs.clear();
+        self.gated.clear();
+        self.durable_after = 0;
+        self.last_durable = 0;
+    }
+}
+
 impl World {
+    pub(super) fn open_blob(&mut self, blob: BlobId, file: String) {
+        let saves = self.drawn.saves_per_failure;
+        let fails = self.faults.has(Fault::FailingSaves) && self.rng.below(saves) == 0;
+        if fails {
+            self.coverage.strike(Fault::FailingSaves);
+        }
+        let is_full = self.faults.has(Fault::FullDisk) && self.now < self.disk.full_until;
+        if let Some(host) = &mut self.host {
+            let written = Blob {
+                file,
+                content: Vec::new(),
+                is_failing: fails || is_full,
+                is_settling: false,
+            };
+            host.blobs.insert(blob, written);
+        }
+    }
+
     pub(super) fn blob_chunk(&mut self, blob: BlobId, bytes: &[u8], last: bool) {
-        let Some(host) = &mut self.host else {
-            return;
-        };
-        let Some(written) = host.blobs.get_mut(&blob) else {
+        let Some(written) = self
+            .host
+            .as_mut()
+            .and_then(|host| host.blobs.get_mut(&blob))
+        else {
             return;
         };
         written.content.extend_from_slice(bytes);
-        let is_failing = written.is_failing;
-        let delay = self.rng.range(1, 10_000);
+        let breaks = written.is_failing && !written.is_settling && self.rng.chance(300);
+        let settles = last || breaks;
+        written.is_settling |= settles;
+        let is_slow = self.faults.has(Fault::SlowDisk);
+        if is_slow {
+            self.coverage.strike(Fault::SlowDisk);
+        }
+        let slowest = if is_slow { 2_000_000 } else { 10_000 };
+        let delay = self.rng.range(1, slowest);
         self.after(delay, Event::Written(blob, bytes.len() as u64));
-        if last || (is_failing && self.rng.chance(300)) {
-            let delay = delay + self.rng.range(1, 10_000);
+        if settles {
+            let delay = delay + self.rng.range(1, slowest);
             self.after(delay, Event::Settled(blob));
         }
     }
 
     pub(super) fn blob_settled(&mut self, blob: BlobId) -> Result {
-        let Some(settled) = self.host.as_mut().and_then(|host| host.blobs.remove(&blob)) else {
+        let Some(host) = &mut self.host else {
+            return self.acknowledge(blob.epoch, &Input::BlobSaved(blob));
+        };
+        let Some(settled) = host.blobs.remove(&blob) else {
             // Aborted meanwhile, or of an earlier link: the late answer must do no harm.
-            return if blob.epoch < Epoch(self.epoch) {
-                self.input(Input::BlobSaved(blob))
-            } else {
-                Ok(())
-            };
+            return self.acknowledge(blob.epoch, &Input::BlobSaved(blob));
         };
         if settled.is_failing {
             return self.input(Input::BlobFailed {
@@ -42,11 +111,13 @@ impl World {
                 why: "disk full".into(),
             });
         }
+        let is_tainted = host.is_tainted;
         let is_right = settled.content == Source::content(&settled.file, self.options.blob_bytes);
-        hold("blobs", is_right, || {
+        hold("blobs", is_right || is_tainted, || {
             format!("blob {} has other bytes than its source", settled.file)
         })?;
         self.store.save_blob(settled.file, settled.content);
+        self.open_gate();
         self.input(Input::BlobSaved(blob))
     }
 
@@ -74,66 +145,81 @@ impl World {
         let Some(host) = &mut self.host else {
             return;
         };
-        match item {
-            Item::Change(step) => host.staged.push(step),
-            Item::Commit { id, cursor } => {
-                let steps = std::mem::take(&mut host.staged);
-                let forgets = steps.iter().any(|step| matches!(step, Step::Forget));
-                self.begin_job(id, steps, cursor, forgets);
+        let gated = match item {
+            Item::Change(step) => return host.staged.push(step),
+            Item::Commit { id, cursor } => Gated {
+                id,
+                steps: std::mem::take(&mut host.staged),
+                cursor,
+            },
+            Item::CopyCompleted { id, cursor, pass } => Gated {
+                id,
+                steps: vec![Step::Sweep { pass }],
+                cursor: Some(cursor),
+            },
+            Item::Other => return,
+        };
+        self.disk.gated.push_back(gated);
+        self.open_gate();
+    }
+
+    /// Begins the jobs that wait for nothing.
+    pub(super) fn open_gate(&mut self) {
+        let is_gated = self.faults.has(Fault::Gate);
+        while let Some(Gated { id, steps, cursor }) = self.disk.gated.pop_front() {
+            let is_missing =
+                |file: &String| self.store.blob(file).is_none() && !self.checks.gone.contains(file);
+            if is_gated && steps.iter().filter_map(Step::file).any(is_missing) {
+                self.coverage.strike(Fault::Gate);
+                self.disk.gated.push_front(Gated { id, steps, cursor });
+                return;
             }
-            Item::CopyCompleted { id, cursor, pass } => {
-                self.begin_job(id, vec![Step::Sweep { pass }], Some(cursor), true);
-            }
-            Item::Other => {}
+            self.begin_job(id, steps, cursor);
         }
     }
 
-    /// Something begins to become durable. Nothing overtakes a `barrier`, and it overtakes nothing.
-    fn begin_job(&mut self, id: CommitId, steps: Vec<Step>, cursor: Option<Cursor>, barrier: bool) {
-        self.next_job += 1;
-        let order = self.next_job;
-        let mut at =
-            (self.now + self.rng.range(1, self.options.disk_micros)).max(self.durable_after);
-        if barrier || !self.faults.has(Fault::Reorder) {
-            at = at.max(self.last_durable);
-            self.durable_after = at;
-        } else if at < self.last_durable {
+    /// Something begins to become durable. Nothing overtakes what touches more than its own rows, and it overtakes nothing.
+    fn begin_job(&mut self, id: CommitId, steps: Vec<Step>, cursor: Option<Cursor>) {
+        self.disk.next_job += 1;
+        let order = self.disk.next_job;
+        let is_barrier = steps.iter().any(|step| !matches!(step, Step::Apply { .. }));
+        let took = self.rng.range(1, self.options.disk_micros);
+        let mut at = (self.now + took).max(self.disk.durable_after);
+        if is_barrier || !self.faults.has(Fault::Reorder) {
+            at = at.max(self.disk.last_durable);
+            self.disk.durable_after = at;
+        } else if at < self.disk.last_durable {
             self.coverage.strike(Fault::Reorder);
         }
-        self.last_durable = at.max(self.last_durable);
-        self.jobs.insert(
+        self.disk.last_durable = at.max(self.disk.last_durable);
+        let job = Job {
+            steps,
+            cursor,
             order,
-            (
-                id,
-                Job {
-                    steps,
-                    cursor,
-                    order,
-                },
-            ),
-        );
+        };
+        self.disk.jobs.insert(order, (id, job));
         self.after(at - self.now, Event::Durable(order));
     }
 
     pub(super) fn durable(&mut self, order: u64) -> Result {
-        // A crash may have taken it.
-        let Some((id, job)) = self.jobs.remove(&order) else {
+        // A crash may have taken it, or the failure of another.
+        let Some((id, job)) = self.disk.jobs.remove(&order) else {
             return Ok(());
         };
+        let commits = self.drawn.commits_per_failure;
+        if self.faults.has(Fault::FailingCommits) && self.rng.below(commits) == 0 {
+            self.coverage.strike(Fault::FailingCommits);
+            self.disk.crash();
+            return self.input(Input::Shutdown);
+        }
         let before = self.store.sequence();
         self.store.commit(job);
         if self.store.sequence() > before {
             self.backoff.cursor_advanced();
         }
         self.check_prefix()?;
-        let delay = self.rng.range(
-            0,
-            if self.faults.has(Fault::Reorder) {
-                50_000
-            } else {
-                100
-            },
-        );
+        let is_late = self.faults.has(Fault::Reorder);
+        let delay = self.rng.range(0, if is_late { 50_000 } else { 100 });
         self.after(delay, Event::Committed(id));
         Ok(())
     }

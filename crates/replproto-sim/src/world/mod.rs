@@ -2,29 +2,35 @@
 
 mod checks;
 mod disk;
+mod draw;
+mod heap;
 mod link;
 mod report;
+mod trouble;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
-use replproto_core::config::{Mode, TableFilter};
 use replproto_core::{
-    Backoff, BlobId, BlobTries, CommitId, Config, Input, Instant, Sequence, Start,
+    Backoff, BlobId, BlobTries, CommitId, Config, Input, Instant, PauseReason, Receiver, Start,
 };
 
 use crate::coverage::Coverage;
 use crate::faults::{Fault, Faults};
-use crate::fleet;
 use crate::host::Host;
+use crate::hostile;
 use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
-use crate::peer::{Manner, Peer};
+use crate::peer::Peer;
 use crate::rng::Rng;
-use crate::source::{Source, UNWANTED};
-use crate::store::{Job, Store};
-use crate::trace::Trace;
+use crate::rules;
+use crate::source::Source;
+use crate::store::Store;
+use crate::trace::{Trace, Words};
+use checks::Checks;
+use disk::Disk;
+use draw::Drawn;
+use heap::Heap;
 
 pub use crate::options::Options;
 pub use report::Report;
@@ -37,12 +43,15 @@ const EVENTS_PER_TRANSACTION: u64 = 500;
 #[derive(Clone, Debug)]
 enum Event {
     Dial,
+    /// The socket of this link is open.
+    Connected(u64),
     /// The next part arrives at the receiver.
     Deliver,
     /// A message arrives at the publisher of this link.
     ToPeer(u64, Bytes),
     Pong(u64),
-    Tick,
+    /// The deadline at this time, unless another has taken its place.
+    Tick(u64),
     Consume,
     /// A job becomes durable.
     Durable(u64),
@@ -62,32 +71,25 @@ pub struct World {
     faults: Faults,
     rng: Rng,
     now: u64,
-    heap: BTreeMap<(u64, u64), Event>,
-    next_event: u64,
+    heap: Heap<Event>,
+    drawn: Drawn,
     config: Config,
-    is_old: bool,
     first_start: Start,
     source: Source,
     store: Store,
-    /// Up to here the log was found in the store.
-    checked: usize,
-    gone: Vec<String>,
-    /// The links on which a blob has failed at the source.
-    failed_on: BTreeMap<String, BTreeSet<u64>>,
-    has_copied: bool,
+    checks: Checks,
     host: Option<Host>,
+    /// The link before. Whatever it is told now, nothing may come of it.
+    retired: Option<Receiver>,
     peer: Peer,
     network: Network,
+    disk: Disk,
     is_delivering: bool,
     is_consuming: bool,
     tick_at: Option<u64>,
+    /// The consumer does nothing before, and nothing arrives before.
     stalled_until: u64,
-    jobs: BTreeMap<u64, (CommitId, Job)>,
-    next_job: u64,
-    /// No job becomes durable before.
-    durable_after: u64,
-    /// When the last of the jobs becomes durable.
-    last_durable: u64,
+    lagging_until: u64,
     epoch: u64,
     tries: BlobTries,
     backoff: Backoff,
@@ -100,9 +102,24 @@ pub struct World {
 }
 
 impl World {
-    /// Runs a world to its end.
+    /// Runs a world to its end. One that breaks a rule is run again, for the words of its last steps.
     pub fn run(options: Options) -> Report {
-        let mut world = Self::new(options);
+        let report = Self::run_with(
+            options,
+            if options.print {
+                Words::Printed
+            } else {
+                Words::None
+            },
+        );
+        if report.violation.is_none() || options.print {
+            return report;
+        }
+        Self::run_with(options, Words::Last)
+    }
+
+    fn run_with(options: Options, words: Words) -> Report {
+        let mut world = Self::new(options, words);
         let faults = world.faults;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| world.live()));
         let violation = match outcome {
@@ -130,83 +147,12 @@ impl World {
         }
     }
 
-    fn new(options: Options) -> Self {
-        let mut rng = Rng::named(options.seed, "world");
-        let mut faults = options.faults.unwrap_or_else(|| Faults::draw(options.seed));
-        let is_old = rng.chance(250);
-        // An old publisher has no way to say that it has forgotten something.
-        if is_old {
-            faults = faults.without(Fault::Purge);
-        }
-        let mut source = Source::default();
-        let mut log = Rng::named(options.seed, "source");
-        for _ in 0..log.range(1, options.transactions) {
-            source.write(&mut log);
-        }
-        let first_start = if rng.chance(500) {
-            Start::Copy
-        } else {
-            Start::At(Sequence(1.0))
-        };
-        let config = draw_config(&mut rng, is_old);
-        let mut world = Self {
-            options,
-            faults,
-            now: 1,
-            heap: BTreeMap::new(),
-            next_event: 0,
-            config,
-            is_old,
-            first_start,
-            source,
-            store: Store::default(),
-            checked: 0,
-            gone: Vec::new(),
-            failed_on: BTreeMap::new(),
-            has_copied: false,
-            host: None,
-            peer: Peer::new(Manner {
-                is_old,
-                failing_reads: false,
-                recopies: false,
-                is_strange: false,
-                blob_bytes: options.blob_bytes,
-            }),
-            network: Network::default(),
-            is_delivering: false,
-            is_consuming: false,
-            tick_at: None,
-            stalled_until: 0,
-            jobs: BTreeMap::new(),
-            next_job: 0,
-            durable_after: 0,
-            last_durable: 0,
-            epoch: 0,
-            tries: BlobTries::default(),
-            backoff: Backoff::default(),
-            is_healing: false,
-            is_superseded: false,
-            coverage: Coverage::default(),
-            steps: 0,
-            trace: if options.print {
-                Trace::printed()
-            } else {
-                Trace::default()
-            },
-            rng,
-        };
-        world.after(0, Event::Dial);
-        world.after(1000, Event::Trouble);
-        world.after(1000, Event::Write);
-        world
-    }
-
     fn live(&mut self) -> Result {
-        fleet::check(self.options.seed)?;
+        rules::check(self.options.seed)?;
         for _ in 0..self.options.steps {
             self.step()?;
         }
-        self.heal();
+        self.heal()?;
         let transactions = self.source.log.len() as u64;
         for _ in 0..EVENTS_TO_CONVERGE + transactions * EVENTS_PER_TRANSACTION {
             if self.has_converged() {
@@ -224,26 +170,36 @@ impl World {
     }
 
     /// From now on nothing goes wrong any more.
-    fn heal(&mut self) {
+    fn heal(&mut self) -> Result {
         self.is_healing = true;
+        if self.faults.has(Fault::Hostile) {
+            // What is stored may be anything. A new start from nothing must lead to what the source has.
+            self.wipe();
+        }
         let harmless = Faults::from_iter([Fault::Split, Fault::Reorder]);
         self.faults = self.faults.and(harmless);
         self.stalled_until = 0;
+        self.lagging_until = 0;
+        self.open_gate();
         self.after(0, Event::Ready);
+        Ok(())
     }
 
     fn after(&mut self, micros: u64, event: Event) {
-        self.heap
-            .insert((self.now + micros, self.next_event), event);
-        self.next_event += 1;
+        self.heap.push(self.now + micros, event);
+    }
+
+    fn time(&self) -> Instant {
+        Instant::from_micros(self.now)
     }
 
     fn step(&mut self) -> Result {
-        let Some(((at, _), event)) = self.heap.pop_first() else {
+        let Some((at, event)) = self.heap.pop() else {
             return Err(Violation::new("liveness", "nothing is left to happen"));
         };
         self.now = self.now.max(at);
         self.steps += 1;
+        self.trace.number(self.now);
         self.trace.note(format_args!("{} {event:?}", self.now));
         self.happen(event)?;
         self.settle()
@@ -252,6 +208,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Result {
         match event {
             Event::Dial => self.dial(),
+            Event::Connected(epoch) if epoch == self.epoch => self.connected(),
             Event::Deliver => self.deliver(),
             Event::ToPeer(epoch, bytes) if epoch == self.epoch && self.reaches_peer() => self
                 .peer
@@ -260,15 +217,18 @@ impl World {
             Event::Pong(epoch) if epoch == self.epoch && self.reaches_peer() => {
                 self.input(Input::Pong)
             }
-            Event::ToPeer(..) | Event::Pong(_) => Ok(()),
-            Event::Tick => {
+            Event::Connected(_) | Event::ToPeer(..) | Event::Pong(_) => Ok(()),
+            Event::Tick(at) if self.tick_at == Some(at) => {
                 self.tick_at = None;
                 self.input(Input::Tick)
             }
+            Event::Tick(_) => Ok(()),
             Event::Consume => self.consume(),
             Event::Durable(order) => self.durable(order),
-            Event::Committed(id) => self.input(Input::Committed(id)),
-            Event::Written(blob, bytes) => self.input(Input::BlobWritten { blob, bytes }),
+            Event::Committed(id) => self.acknowledge(id.epoch, &Input::Committed(id)),
+            Event::Written(blob, bytes) => {
+                self.acknowledge(blob.epoch, &Input::BlobWritten { blob, bytes })
+            }
             Event::Settled(blob) => self.blob_settled(blob),
             Event::Ready => self.input(Input::Ready),
             Event::Write => {
@@ -285,26 +245,28 @@ impl World {
 
     /// Whether what is sent arrives at the publisher.
     fn reaches_peer(&self) -> bool {
-        self.host.is_some() && self.network.way == Way::Open
+        self.host.as_ref().is_some_and(|host| host.is_connected) && self.network.way == Way::Open
     }
 
     /// An input for the open link, if there is one.
     fn input(&mut self, input: Input) -> Result {
+        let now = self.time();
         let Some(host) = &mut self.host else {
             return Ok(());
         };
-        host.shadow.told(&input);
-        let handled = host.receiver.handle(Instant::from_micros(self.now), input);
+        self.coverage.input(host.state(), &input);
+        host.model.told(&input, now);
+        let handled = host.receiver.handle(now, input);
         handled.map_err(|misuse| Violation::new("contract", misuse))?;
-        host.shadow.check(&host.receiver)
+        host.model.check(&host.receiver)
     }
 
     /// Everything that follows at once: commands, a deadline, and what the publisher can send.
     fn settle(&mut self) -> Result {
         while let Some(host) = &mut self.host {
             if let Some(command) = host.receiver.poll_command() {
-                host.shadow.observe(&command)?;
-                host.shadow.check(&host.receiver)?;
+                host.model.observe(&command)?;
+                host.model.check(&host.receiver)?;
                 self.coverage.pause(host.receiver.pause_reasons());
                 self.obey(command)?;
             } else if host
@@ -317,43 +279,70 @@ impl World {
                 break;
             }
         }
+        self.send();
+        self.check_at_rest()?;
+        self.schedule();
+        Ok(())
+    }
+
+    /// The publisher sends what fits.
+    fn send(&mut self) {
+        let is_split = self.faults.has(Fault::Split);
+        let is_hostile = self.faults.has(Fault::Hostile);
         while self.network.has_room()
             && self.reaches_peer()
             && let Some(message) = self.peer.next(&self.source, &mut self.rng)
         {
-            self.network
-                .send(message, self.faults.has(Fault::Split), &mut self.rng);
+            if is_hostile && self.rng.chance(20) {
+                self.coverage.strike(Fault::Hostile);
+                self.distrust();
+                for message in hostile::corrupt(message, &mut self.rng) {
+                    self.network.send(message, is_split, &mut self.rng);
+                }
+            } else {
+                self.network.send(message, is_split, &mut self.rng);
+            }
         }
         for fault in std::mem::take(&mut self.peer.struck).iter() {
             self.coverage.strike(fault);
         }
+        if let Some(host) = &mut self.host
+            && self.peer.is_to_blame
+        {
+            host.may_blame_peer();
+        }
+    }
+
+    /// What was sent cannot be compared with what arrives any more.
+    fn distrust(&mut self) {
+        if let Some(host) = &mut self.host {
+            host.is_tainted = true;
+            host.may_blame_peer();
+        }
+    }
+
+    /// What is to happen next, unless it is on its way already.
+    fn schedule(&mut self) {
         let Some(host) = &self.host else {
-            return Ok(());
+            return;
         };
-        host.shadow.check_at_rest(&host.receiver)?;
-        let blob_bytes = host.receiver.blob_bytes_out();
-        hold("bounds", blob_bytes == 0 || !host.blobs.is_empty(), || {
-            format!("{blob_bytes} bytes of no blob are out")
-        })?;
-        self.coverage.pause(host.receiver.pause_reasons());
-        let is_reading = !host.receiver.is_paused() && self.network.way != Way::Dead;
+        let can_read = self.can_read(host);
         let deadline = host.receiver.poll_timeout().map(Instant::as_micros);
         let has_items = !host.queue.is_empty();
-        if is_reading && !self.is_delivering && !self.network.is_empty() {
+        if can_read && !self.is_delivering && !self.network.is_empty() {
             self.is_delivering = true;
             let latency = self.rng.range(1, 2000);
-            self.after(latency, Event::Deliver);
+            let wait = self.lagging_until.saturating_sub(self.now);
+            self.after(latency + wait, Event::Deliver);
         }
         if has_items && !self.is_consuming {
             self.is_consuming = true;
-            let pause = self.rng.range(
-                1,
-                if self.faults.has(Fault::Slow) {
-                    20_000
-                } else {
-                    500
-                },
-            );
+            let slowest = if self.faults.has(Fault::Slow) {
+                20_000
+            } else {
+                500
+            };
+            let pause = self.rng.range(1, slowest);
             let wait = self.stalled_until.saturating_sub(self.now);
             self.after(pause + wait, Event::Consume);
         }
@@ -361,33 +350,51 @@ impl World {
             && self.tick_at.is_none_or(|tick| at < tick)
         {
             self.tick_at = Some(at);
-            self.after(at.saturating_sub(self.now), Event::Tick);
+            self.after(at.saturating_sub(self.now), Event::Tick(at));
+        }
+    }
+
+    /// Whether the host reads. One that has bytes in its hands may still give them although reading is paused.
+    fn can_read(&self, host: &Host) -> bool {
+        if !host.is_connected || self.network.way == Way::Dead {
+            return false;
+        }
+        let overruns = || {
+            let high = self.config.flow.inbound.high.bytes;
+            self.faults.has(Fault::Overrun) && host.receiver.retained_bytes() <= high
+        };
+        !host.receiver.is_paused() || overruns()
+    }
+
+    fn check_at_rest(&mut self) -> Result {
+        let Some(host) = &mut self.host else {
+            return Ok(());
+        };
+        host.model.check_at_rest(&host.receiver)?;
+        let reasons = host.receiver.pause_reasons();
+        self.coverage.pause(reasons);
+        let is_decoding = reasons
+            .iter()
+            .all(|reason| reason == PauseReason::InboundQueue);
+        let delivered = self.network.delivered;
+        if host.is_tainted || !is_decoding {
+            return Ok(());
+        }
+        let handed_out = host.handed_out;
+        hold("progress", handed_out >= delivered.expected, || {
+            format!("{handed_out} of {} handed out", delivered.expected)
+        })?;
+        let is_set_up = host.receiver.is_set_up();
+        hold("setup", !is_set_up || delivered.is_answered, || {
+            "set up without an answer".into()
+        })?;
+        if delivered.copies != host.copies {
+            host.copies = delivered.copies;
+            let [begun, ended] = delivered.copies;
+            if begun == ended {
+                host.model.rows_ended();
+            }
         }
         Ok(())
     }
-}
-
-fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
-    let mut config = Config::new("us", "data");
-    config.peer_name = Some("peer".into());
-    config.tables = TableFilter::Except(vec![UNWANTED.into()]);
-    if is_old && rng.chance(500) {
-        config.mode = Mode::A;
-    }
-    // All marks tiny at once, so that reasons to pause come together.
-    let choices = if rng.chance(250) { 1 } else { 3 };
-    let pick = |rng: &mut Rng, values: [u64; 3]| values[rng.below(choices) as usize];
-    config.limits.blob_tries = [1, 2, 5][rng.below(3) as usize];
-    let flow = &mut config.flow;
-    flow.consumer.high.items = pick(rng, [1, 7, 100]);
-    flow.consumer.low.items = rng.below(flow.consumer.high.items);
-    flow.commits.high.items = pick(rng, [1, 4, 150]);
-    flow.commits.low.items = rng.below(flow.commits.high.items);
-    flow.inbound.high.bytes = pick(rng, [700, 16 << 10, 4 << 20]);
-    flow.inbound.low.bytes = flow.inbound.high.bytes / 2;
-    flow.blobs.high.bytes = pick(rng, [1500, 20_000, 1 << 20]);
-    flow.blobs.low.bytes = flow.blobs.high.bytes / 2;
-    flow.blobs.high.items = pick(rng, [2, 20, 1024]);
-    flow.blobs.low.items = flow.blobs.high.items / 2;
-    config
 }

@@ -1,0 +1,236 @@
+//! Records as messages: the tables that they belong to, their structures, and what is passed over.
+
+use bytes::Bytes;
+use replproto_core::wire::entry::Flags;
+use replproto_core::wire::message::TableStructure;
+use replproto_core::wire::{BatchBuilder, Message, NewEntry};
+use replproto_core::{Sequence, WallTime};
+
+use super::{Expected, Peer, definition};
+use crate::faults::Fault;
+use crate::rng::Rng;
+use crate::source::{Place, Row, TABLES, UNWANTED};
+
+/// A change of a row: its place, its version, and what it holds then.
+pub(super) type Change = (Place, f64, Option<Row>);
+
+/// More entries than one call passes over.
+const FLOOD: u64 = 1500;
+
+/// What a connection has said of its tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    is_mapped: bool,
+    /// The number of the first table: ids mean something on their own connection only.
+    base: u32,
+    /// How many structures each has announced; 0: none.
+    announced: [usize; TABLES.len()],
+    /// The next batch has something that is passed over. Never in a copy, whose keys come in order.
+    pub(super) is_odd: bool,
+}
+
+impl Tables {
+    pub(super) const fn new(rng: &mut Rng) -> Self {
+        Self {
+            is_mapped: false,
+            base: 10 + 3 * rng.below(4) as u32,
+            announced: [0; TABLES.len()],
+            is_odd: false,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn batch(
+        &mut self,
+        changes: &[Change],
+        sequence: Option<f64>,
+        in_copy: bool,
+        rng: &mut Rng,
+    ) {
+        self.announce(changes, rng);
+        let mut batch =
+            BatchBuilder::new(WallTime(changes.first().map_or(1e12, |change| change.1)));
+        let chunks_first = rng.chance(400);
+        for (place, version, row) in changes {
+            let (table, key) = place;
+            let mut value = Vec::new();
+            let mut flags = Flags::default();
+            if let Some(row) = row {
+                flags = Flags::FULL;
+                let struck = &mut self.struck;
+                let transfer = row
+                    .file
+                    .as_deref()
+                    .map(|file| self.transfers.begin(file, in_copy, struck, rng));
+                if transfer.is_some() {
+                    flags = flags.with(Flags::BLOBS);
+                }
+                value = encode(row, transfer.flatten(), self.tables.announced[*table]);
+            }
+            batch.entry(&NewEntry {
+                kind: if row.is_some() { 1 } else { 2 },
+                flags,
+                table: self.tables.base + *table as u32,
+                key: key.as_bytes(),
+                version: *version,
+                value: &value,
+                ..NewEntry::default()
+            });
+            self.expect(Expected::Record {
+                place: place.clone(),
+                version: *version,
+                row: row.clone(),
+            });
+        }
+        if std::mem::take(&mut self.tables.is_odd) {
+            self.oddity(&mut batch, rng);
+        }
+        self.expect(Expected::End(sequence));
+        while chunks_first && self.send_chunk(rng) {}
+        self.reached.expected = self.total;
+        self.push(Bytes::from(batch.finish(sequence.map(Sequence))));
+    }
+
+    fn expect(&mut self, expected: Expected) {
+        self.expected.push_back(expected);
+        self.total += 1;
+    }
+
+    /// Something that is passed over.
+    fn oddity(&mut self, batch: &mut BatchBuilder, rng: &mut Rng) {
+        let base = self.tables.base;
+        let unwanted = base + TABLES.len() as u32;
+        let entry = NewEntry {
+            kind: 1,
+            flags: Flags::FULL,
+            table: base,
+            key: b"odd",
+            version: 1e12,
+            value: b"\xc1",
+            ..NewEntry::default()
+        };
+        let mut count = 1;
+        let odd = match rng.below(5) {
+            0 => {
+                self.struck.add(Fault::Strange);
+                return self.send(&Message::CommittedUpdate(Sequence(1.0)));
+            }
+            1 => NewEntry { kind: 15, ..entry },
+            2 => NewEntry {
+                flags: Flags::FULL.with(Flags::LOCAL_ONLY),
+                ..entry
+            },
+            3 => {
+                self.send(&Message::TableStructure(TableStructure {
+                    definition: definition(UNWANTED),
+                    table: unwanted,
+                    ..TableStructure::default()
+                }));
+                if rng.chance(50) {
+                    count = FLOOD;
+                }
+                NewEntry {
+                    table: unwanted,
+                    ..entry
+                }
+            }
+            _ if self.tables.announced[0] > 0 => {
+                self.expect(Expected::Undecodable);
+                NewEntry {
+                    flags: Flags::FULL.with(Flags::BLOBS),
+                    ..entry
+                }
+            }
+            _ => return,
+        };
+        self.struck.add(Fault::Strange);
+        for _ in 0..count {
+            batch.entry(&odd);
+        }
+    }
+
+    /// What the receiver has to know before these records.
+    fn announce(&mut self, changes: &[Change], rng: &mut Rng) {
+        if !self.tables.is_mapped {
+            self.tables.is_mapped = true;
+            self.send(&Message::NodeMap {
+                ids: vec![("peer".into(), 0), ("us".into(), 1)],
+                subscribed: vec!["peer".into()],
+            });
+        }
+        for ((table, _), ..) in changes {
+            let known = self.tables.announced[*table];
+            // Now and then a table has one more structure.
+            let grows = (1..STRUCTURES.len()).contains(&known) && rng.chance(20);
+            if known > 0 && !grows {
+                continue;
+            }
+            let count = known + 1;
+            self.tables.announced[*table] = count;
+            if known == 0 && self.strikes(Fault::LostTable, 20, rng) {
+                self.is_to_blame = true;
+                continue;
+            }
+            let structure = Message::TableStructure(TableStructure {
+                definition: definition(TABLES[*table]),
+                named: Some(STRUCTURES[count - 1].into()),
+                table: self.tables.base + *table as u32,
+                ..TableStructure::default()
+            });
+            self.send(&structure);
+        }
+    }
+}
+
+/// The structures of a table as it learns them: a row with its mark, `n`, and one that also has a blob, `b`; then another
+/// order of both; then one with something that a row of ours never has.
+const STRUCTURES: [&[u8]; 3] = [
+    b"\x92\x91\xa1n\x92\xa1n\xa1b",
+    b"\x93\x91\xa1n\x92\xa1n\xa1b\x92\xa1b\xa1n",
+    b"\x94\x91\xa1n\x92\xa1n\xa1b\x92\xa1b\xa1n\x92\xa1x\xa1n",
+];
+
+/// A row as a record of the newest of these structures that fits.
+fn encode(row: &Row, transfer: Option<u64>, structures: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    let mark = |out: &mut Vec<u8>| {
+        out.push(0xce);
+        out.extend_from_slice(&row.mark.to_be_bytes());
+    };
+    let Some(file) = &row.file else {
+        if structures >= 3 {
+            out.extend_from_slice(&[0x43, 0xc0]);
+        } else {
+            out.push(0x40);
+        }
+        mark(&mut out);
+        return out;
+    };
+    if structures >= 2 {
+        out.push(0x42);
+        blob(&mut out, file, transfer);
+        mark(&mut out);
+    } else {
+        out.push(0x41);
+        mark(&mut out);
+        blob(&mut out, file, transfer);
+    }
+    out
+}
+
+/// A reference to a blob.
+fn blob(out: &mut Vec<u8>, file: &str, transfer: Option<u64>) {
+    let mut payload = vec![0x93];
+    match transfer {
+        None => payload.push(0x80),
+        Some(transfer) => {
+            payload.extend_from_slice(b"\x81\xb5replicationTransferId\xce");
+            payload.extend_from_slice(&(transfer as u32).to_be_bytes());
+        }
+    }
+    payload.extend_from_slice(&[0, 0xa0 | file.len() as u8]);
+    payload.extend_from_slice(file.as_bytes());
+    out.extend_from_slice(&[0xc7, payload.len() as u8, 11]);
+    out.extend_from_slice(&payload);
+}

@@ -1,0 +1,347 @@
+//! A publisher that keeps the protocol, but for the faults that it is given: one connection of it, with real bytes.
+
+mod batch;
+mod transfers;
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use replproto_core::value::{RawValue, Value};
+use replproto_core::wire::Message;
+use replproto_core::wire::message::{Capabilities, CopyResume, NodeName, SubscriptionRequest};
+use replproto_core::{Sequence, TableDefinition, WallTime};
+
+use crate::faults::{Fault, Faults};
+use crate::rng::Rng;
+use crate::source::{Place, Row, Source, TABLES};
+use batch::Tables;
+use transfers::Transfers;
+
+/// What the receiver has to hand out, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Expected {
+    Record {
+        place: Place,
+        version: f64,
+        row: Option<Row>,
+    },
+    /// A record whose blobs cannot be found.
+    Undecodable,
+    End(Option<f64>),
+}
+
+/// What the receiver has once a message has arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Milestones {
+    /// How much it has to have handed out.
+    pub(crate) expected: u64,
+    /// The subscription is answered.
+    pub(crate) is_answered: bool,
+    /// How many copies have begun, and how many have sent all their rows.
+    pub(crate) copies: [u64; 2],
+}
+
+/// A message that is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) bytes: Bytes,
+    pub(crate) reached: Milestones,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing is asked for yet.
+    Waiting,
+    Subscribed(SubscriptionRequest),
+    Copying {
+        start: f64,
+        after: Option<Place>,
+    },
+    /// All rows are sent, the end is not.
+    CopyEnding {
+        start: f64,
+    },
+    /// In the log: the index of the next transaction.
+    Following {
+        index: usize,
+    },
+}
+
+/// How a connection behaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) is_old: bool,
+    pub(crate) faults: Faults,
+    /// The size below which blobs stay.
+    pub(crate) blob_bytes: u64,
+    /// One blob of so many cannot be read, if any.
+    pub(crate) reads_per_failure: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Peer {
+    manner: Manner,
+    stage: Stage,
+    out: VecDeque<Outgoing>,
+    transfers: Transfers,
+    tables: Tables,
+    has_sent_rows: bool,
+    has_recopied: bool,
+    pub(crate) expected: VecDeque<Expected>,
+    /// How much was ever expected.
+    total: u64,
+    reached: Milestones,
+    /// The faults that it has committed lately.
+    pub(crate) struck: Faults,
+    /// It has broken the protocol: the receiver may end the link for that.
+    pub(crate) is_to_blame: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(manner: Manner, rng: &mut Rng) -> Self {
+        Self {
+            manner,
+            stage: Stage::Waiting,
+            out: VecDeque::new(),
+            transfers: Transfers::new(manner),
+            tables: Tables::new(rng),
+            has_sent_rows: false,
+            has_recopied: false,
+            expected: VecDeque::new(),
+            total: 0,
+            reached: Milestones::default(),
+            struck: Faults::NONE,
+            is_to_blame: false,
+        }
+    }
+
+    /// Whether this fault strikes now.
+    fn strikes(&mut self, fault: Fault, per_mille: u64, rng: &mut Rng) -> bool {
+        let strikes = self.manner.faults.has(fault) && rng.chance(per_mille);
+        if strikes {
+            self.struck.add(fault);
+        }
+        strikes
+    }
+
+    /// A message of the receiver arrives. `Err`: it breaks the protocol.
+    pub(crate) fn receive(&mut self, bytes: &[u8], source: &Source) -> Result<(), String> {
+        let message = Message::decode(bytes).map_err(|error| error.to_string())?;
+        match message {
+            Message::NodeName(_) => self.send(&Message::NodeName(NodeName {
+                name: Some("peer".into()),
+                database: "data".into(),
+                tables: Vec::new(),
+                capabilities: (!self.manner.is_old).then_some(Capabilities {
+                    setup_ack: 1.0,
+                    setup_budget: Some(150_000.0),
+                }),
+            })),
+            Message::SubscriptionRequest(request) => {
+                let start = request.subscriptions[0].start.0;
+                let is_known = |start| {
+                    source
+                        .log
+                        .iter()
+                        .any(|transaction| transaction.sequence == start)
+                };
+                if start > 1.0 && !self.manner.faults.has(Fault::Hostile) && !is_known(start) {
+                    return Err(format!("start {start} was never sent"));
+                }
+                self.stage = Stage::Subscribed(request);
+            }
+            Message::CommittedUpdate(_) | Message::Disconnect => {}
+            other => return Err(format!("a subscriber sends no {other:?}")),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: &Message) {
+        self.push(message.encode().into());
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        let reached = self.reached;
+        self.out.push_back(Outgoing { bytes, reached });
+    }
+
+    /// Whether everything that there is has been sent.
+    pub(crate) fn is_caught_up(&self, source: &Source) -> bool {
+        let is_at_head =
+            matches!(self.stage, Stage::Following { index } if index == source.log.len());
+        is_at_head && self.out.is_empty() && self.transfers.are_done()
+    }
+
+    /// The next message, if there is anything to send.
+    pub(crate) fn next(&mut self, source: &Source, rng: &mut Rng) -> Option<Outgoing> {
+        if self.out.is_empty() {
+            if rng.chance(600) && self.send_chunk(rng) {
+                return self.out.pop_front();
+            }
+            self.proceed(source, rng);
+        }
+        if self.out.is_empty() {
+            self.send_chunk(rng);
+        }
+        self.out.pop_front()
+    }
+
+    /// Sends a chunk of any transfer. Gives false if there is none.
+    fn send_chunk(&mut self, rng: &mut Rng) -> bool {
+        let chunk = self.transfers.chunk(rng);
+        let is_some = chunk.is_some();
+        if let Some(chunk) = chunk {
+            self.push(chunk);
+        }
+        is_some
+    }
+
+    fn proceed(&mut self, source: &Source, rng: &mut Rng) {
+        match std::mem::replace(&mut self.stage, Stage::Waiting) {
+            Stage::Waiting => {}
+            Stage::Subscribed(request) => self.subscribe(&request, source, rng),
+            Stage::Copying { start, after } => self.copy(start, after, source, rng),
+            Stage::CopyEnding { start } => {
+                self.reached.copies[1] += 1;
+                if !self.manner.is_old {
+                    self.send(&Message::CopyComplete);
+                }
+                self.stage = Stage::Following {
+                    index: source.after(start),
+                };
+                if self.recopies(rng) {
+                    self.start_copy(source.head(), None);
+                }
+            }
+            Stage::Following { index } => self.follow(index, source, rng),
+        }
+    }
+
+    fn subscribe(&mut self, request: &SubscriptionRequest, source: &Source, rng: &mut Rng) {
+        if self.strikes(Fault::Mute, 300, rng) {
+            // Neither answers: one names no request of ours, the other is about another database.
+            let is_old = request.request.is_none();
+            let database = if is_old { "other" } else { "data" };
+            for answer in [None, request.request.map(|request| request + 1)] {
+                self.schema(database, answer);
+            }
+            return;
+        }
+        self.reached.is_answered = true;
+        self.schema("data", request.request);
+        let subscription = &request.subscriptions[0];
+        let start = subscription.start.0;
+        let is_kept = start >= source.floor();
+        if start > 0.0 && (is_kept || self.manner.is_old) {
+            self.stage = Stage::Following {
+                index: source.after(start),
+            };
+            return;
+        }
+        let resume = subscription.copy_resume.as_ref();
+        let resume = resume.filter(|resume| resume.start.0 >= source.floor());
+        let start = resume.map_or_else(|| source.head(), |resume| resume.start.0);
+        self.start_copy(start, resume.and_then(place_of));
+    }
+
+    fn schema(&mut self, database: &str, request: Option<u32>) {
+        self.send(&Message::Schema {
+            tables: TABLES.map(definition).into(),
+            database: database.into(),
+            request,
+        });
+    }
+
+    fn start_copy(&mut self, start: f64, after: Option<Place>) {
+        self.reached.copies[0] += 1;
+        if !self.manner.is_old {
+            self.send(&Message::CopyStart {
+                start: WallTime(start),
+                order: 1,
+            });
+        }
+        self.stage = Stage::Copying { start, after };
+    }
+
+    /// Whether the copy begins again here: once on a link, if at all.
+    fn recopies(&mut self, rng: &mut Rng) -> bool {
+        let may = !self.manner.is_old && !self.has_recopied;
+        let recopies = may && self.strikes(Fault::Recopy, 100, rng);
+        self.has_recopied |= recopies;
+        recopies
+    }
+
+    fn copy(&mut self, start: f64, after: Option<Place>, source: &Source, rng: &mut Rng) {
+        if self.recopies(rng) {
+            return self.start_copy(source.head(), None);
+        }
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows: Vec<_> = source
+            .rows
+            .range((from, Bound::Unbounded))
+            .take(rng.range(1, 6) as usize)
+            .collect();
+        let Some((last, _)) = rows.last() else {
+            if !self.manner.is_old || self.has_sent_rows {
+                self.batch(&[], Some(start), false, rng);
+            }
+            self.stage = Stage::CopyEnding { start };
+            return;
+        };
+        let after = Some((*last).clone());
+        let changes: Vec<_> = rows
+            .into_iter()
+            .map(|(place, row)| (place.clone(), row.version, Some(row.clone())))
+            .collect();
+        self.has_sent_rows = true;
+        self.batch(&changes, None, !self.manner.is_old, rng);
+        if self.has_sent_rows && self.strikes(Fault::Strange, 30, rng) {
+            // In a copy it says nothing about what the receiver has.
+            self.send(&Message::SequenceUpdate(Sequence(source.head())));
+        }
+        self.stage = Stage::Copying { start, after };
+    }
+
+    fn follow(&mut self, index: usize, source: &Source, rng: &mut Rng) {
+        let Some(transaction) = source.log.get(index) else {
+            self.stage = Stage::Following { index };
+            return;
+        };
+        let changes: Vec<_> = transaction
+            .changes
+            .iter()
+            .map(|change| {
+                (
+                    change.place.clone(),
+                    transaction.sequence,
+                    change.row.clone(),
+                )
+            })
+            .collect();
+        let is_last = index + 1 == source.log.len();
+        self.tables.is_odd = self.manner.faults.has(Fault::Strange) && rng.chance(300);
+        let sequence = (is_last || rng.chance(100)).then_some(transaction.sequence);
+        self.batch(&changes, sequence, false, rng);
+        if sequence.is_some() && rng.chance(100) {
+            self.send(&Message::SequenceUpdate(Sequence(transaction.sequence)));
+        }
+        self.stage = Stage::Following { index: index + 1 };
+    }
+}
+
+fn definition(table: &str) -> TableDefinition {
+    TableDefinition {
+        table: table.into(),
+        ..TableDefinition::default()
+    }
+}
+
+/// Where an interrupted copy goes on.
+fn place_of(resume: &CopyResume) -> Option<Place> {
+    let table = TABLES.iter().position(|table| *table == resume.table)?;
+    match RawValue::control(&resume.after_key).decode() {
+        Ok(Value::Text(key)) => Some((table, key)),
+        _ => None,
+    }
+}

@@ -1,0 +1,149 @@
+//! The blobs that a connection is sending.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use replproto_core::wire::Message;
+use replproto_core::wire::message::ChunkHeader;
+
+use super::Manner;
+use crate::faults::{Fault, Faults};
+use crate::rng::Rng;
+use crate::source::Source;
+
+/// A transfer that is under way.
+#[derive(Debug)]
+struct Transfer {
+    file: String,
+    id: Option<u64>,
+    /// The last of them is missing if it hangs.
+    chunks: VecDeque<Bytes>,
+    hangs: bool,
+}
+
+/// The transfers of one connection.
+#[derive(Debug)]
+pub(super) struct Transfers {
+    manner: Manner,
+    transfers: Vec<Transfer>,
+    next: u64,
+}
+
+impl Transfers {
+    pub(super) const fn new(manner: Manner) -> Self {
+        Self {
+            manner,
+            transfers: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Whether everything was sent that ever will be.
+    pub(super) fn are_done(&self) -> bool {
+        self.transfers
+            .iter()
+            .all(|transfer| transfer.chunks.is_empty())
+    }
+
+    /// Begins to send a blob, unless it is being sent. Gives the transfer's id if it has one, and adds what went wrong.
+    pub(super) fn begin(
+        &mut self,
+        file: &str,
+        in_copy: bool,
+        struck: &mut Faults,
+        rng: &mut Rng,
+    ) -> Option<u64> {
+        let id = in_copy.then(|| {
+            self.next += 1;
+            self.next
+        });
+        let is_same = |transfer: &Transfer| transfer.id.is_none() && transfer.file == file;
+        if id.is_none() && self.transfers.iter().any(is_same) {
+            return None;
+        }
+        let content = Source::content(file, self.manner.blob_bytes);
+        let header = ChunkHeader {
+            file: file.into(),
+            transfer: id,
+            size: rng.chance(500).then_some(content.len() as u64),
+            ..ChunkHeader::default()
+        };
+        let faults = self.manner.faults;
+        let mut chunks = VecDeque::new();
+        let mut rest = &content[..];
+        while rest.len() > 1 && rng.chance(800) {
+            let longest = (rest.len() as u64 - 1).min(2500);
+            let (head, tail) = rest.split_at(rng.range(1, longest) as usize);
+            rest = tail;
+            chunks.push_back(chunk(header.clone(), head));
+        }
+        let finished = ChunkHeader {
+            finished: true,
+            ..header
+        };
+        let mut hangs = false;
+        let last = if faults.has(Fault::Gone) && Source::is_gone(file) {
+            struck.add(Fault::Gone);
+            let kind = rng.below(3) as usize;
+            chunk(
+                ChunkHeader {
+                    size: None,
+                    error: Some("no such file".into()),
+                    error_code: [None, Some("ENOENT".into()), None][kind].clone(),
+                    error_status: [Some(404), None, Some(500)][kind],
+                    ..finished
+                },
+                &[],
+            )
+        } else if faults.has(Fault::FailingReads) && rng.below(self.manner.reads_per_failure) == 0 {
+            struck.add(Fault::FailingReads);
+            chunk(
+                ChunkHeader {
+                    size: None,
+                    error: Some("busy".into()),
+                    error_status: [Some(503), None][rng.below(2) as usize],
+                    ..finished
+                },
+                &[],
+            )
+        } else {
+            hangs = faults.has(Fault::Hang) && rng.chance(60);
+            chunk(finished, rest)
+        };
+        if hangs {
+            struck.add(Fault::Hang);
+        } else {
+            chunks.push_back(last);
+        }
+        self.transfers.push(Transfer {
+            file: file.into(),
+            id,
+            chunks,
+            hangs,
+        });
+        id
+    }
+
+    /// A chunk of any transfer; those of one come in order.
+    pub(super) fn chunk(&mut self, rng: &mut Rng) -> Option<Bytes> {
+        if self.transfers.is_empty() {
+            return None;
+        }
+        let first = rng.below(self.transfers.len() as u64) as usize;
+        // The next that does not hang.
+        let count = self.transfers.len();
+        let mut candidates = (first..count).chain(0..first);
+        let at = candidates.find(|at| !self.transfers[*at].chunks.is_empty())?;
+        let transfer = &mut self.transfers[at];
+        let chunk = transfer.chunks.pop_front();
+        if transfer.chunks.is_empty() && !transfer.hangs {
+            self.transfers.remove(at);
+        }
+        chunk
+    }
+}
+
+fn chunk(header: ChunkHeader, body: &[u8]) -> Bytes {
+    let body = Bytes::copy_from_slice(body);
+    Message::BlobChunk { header, body }.encode().into()
+}

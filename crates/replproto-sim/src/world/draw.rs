@@ -1,0 +1,159 @@
+//! What a seed chooses before anything happens.
+
+use std::time::Duration;
+
+use replproto_core::config::{Mode, TableFilter, Timeouts};
+use replproto_core::{Backoff, BlobTries, Config, Sequence, Start};
+
+use super::checks::Checks;
+use super::disk::Disk;
+use super::heap::Heap;
+use super::{Event, Options, World};
+use crate::coverage::Coverage;
+use crate::faults::{Fault, Faults};
+use crate::network::Network;
+use crate::peer::{Manner, Peer};
+use crate::rng::Rng;
+use crate::source::{Source, UNWANTED};
+use crate::store::Store;
+use crate::trace::{Trace, Words};
+
+/// How strongly the faults of a world strike, and with whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drawn {
+    pub(super) is_old: bool,
+    /// Something befalls the world about as often, in microseconds.
+    pub(super) trouble_micros: u64,
+    /// One read of a blob at the source, one save, and one commit of so many fails.
+    pub(super) reads_per_failure: u64,
+    pub(super) saves_per_failure: u64,
+    pub(super) commits_per_failure: u64,
+}
+
+impl Drawn {
+    const fn new(rng: &mut Rng) -> Self {
+        Self {
+            is_old: rng.chance(250),
+            trouble_micros: [100_000, 1_000_000, 5_000_000][rng.below(3) as usize],
+            reads_per_failure: [2, 11, 40][rng.below(3) as usize],
+            saves_per_failure: [2, 7, 40][rng.below(3) as usize],
+            commits_per_failure: [20, 100][rng.below(2) as usize],
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(options: Options, words: Words) -> Self {
+        let mut rng = Rng::named(options.seed, "world");
+        let mut faults = options.faults.unwrap_or_else(|| Faults::draw(options.seed));
+        let drawn = Drawn::new(&mut rng);
+        // An old publisher has no way to say that it has forgotten something.
+        if drawn.is_old {
+            faults = faults.without(Fault::Purge);
+        }
+        let mut source = Source::default();
+        let mut log = Rng::named(options.seed, "source");
+        for _ in 0..log.range(1, options.transactions) {
+            source.write(&mut log);
+        }
+        let first_start = if rng.chance(500) {
+            Start::Copy
+        } else {
+            Start::At(Sequence(1.0))
+        };
+        let config = draw_config(&mut rng, drawn.is_old);
+        let manner = Manner {
+            is_old: drawn.is_old,
+            faults,
+            blob_bytes: options.blob_bytes,
+            reads_per_failure: drawn.reads_per_failure,
+        };
+        let mut world = Self {
+            options,
+            faults,
+            now: 1,
+            heap: Heap::new(),
+            drawn,
+            config,
+            first_start,
+            source,
+            store: Store::default(),
+            checks: Checks::new(faults.has(Fault::Hostile)),
+            host: None,
+            retired: None,
+            peer: Peer::new(manner, &mut rng),
+            network: Network::default(),
+            disk: Disk::default(),
+            is_delivering: false,
+            is_consuming: false,
+            tick_at: None,
+            stalled_until: 0,
+            lagging_until: 0,
+            epoch: 0,
+            tries: BlobTries::default(),
+            backoff: Backoff::default(),
+            is_healing: false,
+            is_superseded: false,
+            coverage: Coverage::default(),
+            steps: 0,
+            trace: Trace::new(words),
+            rng,
+        };
+        world.after(0, Event::Dial);
+        world.after(1000, Event::Trouble);
+        world.after(1000, Event::Write);
+        world
+    }
+
+    pub(super) const fn manner(&self) -> Manner {
+        Manner {
+            is_old: self.drawn.is_old,
+            faults: self.faults,
+            blob_bytes: self.options.blob_bytes,
+            reads_per_failure: self.drawn.reads_per_failure,
+        }
+    }
+}
+
+fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
+    let mut config = Config::new("us", "data");
+    config.peer_name = Some("peer".into());
+    config.tables = TableFilter::Except(vec![UNWANTED.into()]);
+    if is_old && rng.chance(500) {
+        config.mode = Mode::A;
+    }
+    // All marks tiny at once, so that reasons to pause come together.
+    let choices = if rng.chance(250) { 1 } else { 3 };
+    let pick = |rng: &mut Rng, values: [u64; 3]| values[rng.below(choices) as usize];
+    config.limits.blob_tries = [1, 2, 5][rng.below(3) as usize];
+    let flow = &mut config.flow;
+    flow.consumer.high.items = pick(rng, [1, 7, 100]);
+    flow.consumer.low.items = rng.below(flow.consumer.high.items);
+    flow.commits.high.items = pick(rng, [1, 4, 150]);
+    flow.commits.low.items = rng.below(flow.commits.high.items);
+    flow.inbound.high.bytes = pick(rng, [700, 16 << 10, 4 << 20]);
+    flow.inbound.low.bytes = flow.inbound.high.bytes / 2;
+    flow.blobs.high.bytes = pick(rng, [1500, 20_000, 1 << 20]);
+    flow.blobs.low.bytes = flow.blobs.high.bytes / 2;
+    flow.blobs.high.items = pick(rng, [2, 20, 1024]);
+    flow.blobs.low.items = flow.blobs.high.items / 2;
+    if rng.chance(500) {
+        config.timeouts = short_timeouts();
+    }
+    config
+}
+
+/// So short that every one of them comes into play.
+const fn short_timeouts() -> Timeouts {
+    Timeouts {
+        ping_interval: Duration::from_secs(1),
+        ping_timeout: Duration::from_secs(3),
+        copy_timeout: Duration::from_secs(8),
+        setup: Duration::from_secs(2),
+        blob: Duration::from_secs(6),
+        blob_gap: Duration::from_secs(5),
+        pause_stall: Duration::from_secs(10),
+        not_ready: Duration::from_secs(4),
+        confirm_delay: Duration::from_millis(2),
+    }
+}
