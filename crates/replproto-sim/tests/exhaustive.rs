@@ -76,6 +76,9 @@ fn the_command_prints_the_count_or_the_sequence() {
     assert_eq!(again.status.code(), Some(1), "{text}");
     assert!(text.contains(&says), "{text}");
 
-    let unknown = run(&["--sequence", "message,finish"]);
-    assert_eq!(unknown.status.code(), Some(2));
+    let too_long = ["tick"; 17].join(",");
+    for wrong in ["message,finish", &too_long] {
+        let refused = run(&["--sequence", wrong]);
+        assert_eq!(refused.status.code(), Some(2), "{wrong}");
+    }
 }

@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
     /// Run only this sequence, and print all that happens: message,chunk,...
-    #[arg(long, value_name = "INPUTS", value_delimiter = ',', num_args = 1..=MAX_LENGTH as usize, conflicts_with_all = ["length", "jobs"])]
+    #[arg(long, value_name = "INPUTS", value_delimiter = ',', num_args = 1.., conflicts_with_all = ["length", "jobs"])]
     sequence: Vec<Step>,
     /// Add a rule that does not hold, to prove that a broken rule is noticed
     #[arg(long)]
@@ -38,6 +38,10 @@ impl Arguments {
     }
 
     fn run_one(&self) -> ExitCode {
+        if self.sequence.len() > MAX_LENGTH as usize {
+            eprintln!("a sequence has at most {MAX_LENGTH} inputs");
+            return ExitCode::from(2);
+        }
         let runner = Runner::new(self.sequence.len() as u32, self.canary);
         match runner.trace(&self.sequence, &mut |line| println!("{line}")) {
             Ok(()) => {

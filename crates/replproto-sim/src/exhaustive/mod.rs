@@ -89,8 +89,8 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// For sequences of this many inputs, or fewer; at most [`MAX_LENGTH`]. `canary` adds a rule that does not hold (no blob comes again after it
-    /// has failed), to prove that a broken rule is noticed.
+    /// For sequences of this many inputs, or fewer; at most [`MAX_LENGTH`]. `canary` adds a rule that does not hold (no
+    /// blob comes again after it has failed), to prove that a broken rule is noticed.
     pub fn new(length: u32, canary: bool) -> Self {
         Self {
             config: small::config(),
