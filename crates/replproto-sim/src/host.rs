@@ -8,7 +8,7 @@ use crate::coverage::LinkState;
 use crate::model::{Model, Trust};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Expected;
-use crate::source::{Row, TABLES};
+use crate::source::{File, Key, Row, TABLES};
 use crate::store::Step;
 
 /// Something in the application's queue.
@@ -32,7 +32,8 @@ pub(crate) enum Item {
 /// A blob that is being written.
 #[derive(Debug)]
 pub(crate) struct Blob {
-    pub(crate) file: String,
+    /// `None`: no file of this publisher has such an id.
+    pub(crate) file: Option<File>,
     pub(crate) content: Vec<u8>,
     pub(crate) is_failing: bool,
     /// Whether it is saved or failed is on its way.
@@ -164,7 +165,7 @@ impl Host {
             .iter()
             .position(|table| **table == **record.table().name());
         let table = table.ok_or_else(|| unreadable(record.table().name()))?;
-        let key = String::from_utf8_lossy(record.key_bytes()).into_owned();
+        let key = Key::read(record.key_bytes()).ok_or_else(|| unreadable(&"no such key"))?;
         let version = record.version().0;
         let mut row = None;
         if let Some(value) = record.value() {
@@ -174,7 +175,7 @@ impl Host {
                 .ok_or_else(|| unreadable(&"no mark"))?;
             let mut file = None;
             value
-                .blob_references(|reference| file = Some(reference.file_id.to_owned()))
+                .blob_references(|reference| file = File::read(reference.file_id))
                 .map_err(|error| unreadable(&error))?;
             row = Some(Row {
                 version,
@@ -186,9 +187,9 @@ impl Host {
         self.expect(
             expected,
             &Expected::Record {
-                place: place.clone(),
+                place,
                 version,
-                row: row.clone(),
+                row,
             },
         )?;
         Ok(Item::Change(Step::Apply {

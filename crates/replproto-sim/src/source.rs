@@ -1,6 +1,7 @@
 //! The publisher's database: a log of transactions, the rows that it amounts to, and the contents of the blobs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::rng::Rng;
 
@@ -13,20 +14,63 @@ pub(crate) const TABLES: [&str; 2] = ["Cat", "Dog"];
 /// A table that the receiver does not want.
 pub(crate) const UNWANTED: &str = "Fox";
 
+/// A row's key: a letter and three digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key([u8; 4]);
+
+impl Key {
+    fn new(number: u64) -> Self {
+        let digit = |power: u64| b'0' + (number / power % 10) as u8;
+        Self([b'k', digit(100), digit(10), digit(1)])
+    }
+
+    /// The key of these bytes, if they are one.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
+    }
+}
+
 /// A row's place: its table, by index, and its key.
-pub(crate) type Place = (usize, String);
+pub(crate) type Place = (usize, Key);
+
+/// The id of a blob's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct File(u32);
+
+impl File {
+    /// The file of this id, if it is one.
+    pub(crate) fn read(id: &str) -> Option<Self> {
+        u32::from_str_radix(id, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
 
 /// What a row holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) version: f64,
     pub(crate) mark: u32,
-    /// The file id of its blob.
-    pub(crate) file: Option<String>,
+    /// Its blob.
+    pub(crate) file: Option<File>,
 }
 
 /// A change of one row; `None` deletes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) place: Place,
     pub(crate) row: Option<Row>,
@@ -76,18 +120,18 @@ impl Source {
         let sequence = self.head() + rng.range(1, 5) as f64 / 4.0;
         let mut changes: Vec<Change> = Vec::new();
         for _ in 0..rng.range(1, 12) {
-            let place = (rng.below(2) as usize, format!("k{:03}", rng.below(60)));
+            let place = (rng.below(2) as usize, Key::new(rng.below(60)));
             if changes.iter().any(|change| change.place == place) {
                 continue;
             }
-            let old = self.rows.get(&place).and_then(|row| row.file.clone());
+            let old = self.rows.get(&place).and_then(|row| row.file);
             let row = (!rng.chance(150)).then(|| Row {
                 version: sequence,
                 mark: rng.next() as u32,
                 file: self.file_of(old, rng),
             });
-            match &row {
-                Some(row) => self.rows.insert(place.clone(), row.clone()),
+            match row {
+                Some(row) => self.rows.insert(place, row),
                 None => self.rows.remove(&place),
             };
             changes.push(Change { place, row });
@@ -96,7 +140,7 @@ impl Source {
     }
 
     /// A row's blob: the same as before, that of another row, a new one, or none.
-    fn file_of(&mut self, old: Option<String>, rng: &mut Rng) -> Option<String> {
+    fn file_of(&mut self, old: Option<File>, rng: &mut Rng) -> Option<File> {
         if !rng.chance(300) {
             return None;
         }
@@ -104,28 +148,30 @@ impl Source {
             return old;
         }
         if rng.chance(100)
-            && let Some(file) = self.rows.values().find_map(|row| row.file.clone())
+            && let Some(file) = self.rows.values().find_map(|row| row.file)
         {
             return Some(file);
         }
         self.files += 1;
-        Some(format!("{:x}", self.files))
+        Some(File(self.files))
     }
 
     /// Whether the blob is one of those that may be gone for ever.
-    pub(crate) fn is_gone(file: &str) -> bool {
-        Rng::named(0, file).below(9) == 0
+    pub(crate) fn is_gone(file: File) -> bool {
+        Rng::new(u64::from(file.0)).below(9) == 0
     }
 
     /// The content of a blob, which follows from its file id: fewer bytes than `end`.
-    pub(crate) fn content(file: &str, end: u64) -> Vec<u8> {
-        let id = u64::from_str_radix(file, 16).unwrap_or_default();
-        let mut rng = Rng::new(id);
+    pub(crate) fn content(file: File, end: u64) -> Vec<u8> {
+        let mut rng = Rng::new(u64::from(file.0));
         let length = match rng.below(5) {
             0 => 0,
             1 => rng.below(end.min(20)),
             _ => rng.below(end),
         };
-        (0..length).map(|_| rng.next() as u8).collect()
+        let words = (0..length.div_ceil(8)).map(|_| rng.next().to_le_bytes());
+        let mut content: Vec<u8> = words.flatten().collect();
+        content.truncate(length as usize);
+        content
     }
 }

@@ -1,10 +1,10 @@
 //! What is durable at the receiver: rows, tombstones, blobs and the cursor. It outlives every crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::Cursor;
 
-use crate::source::{Place, Row};
+use crate::source::{File, Place, Row};
 
 /// What a transaction does to the store.
 #[derive(Clone, Debug)]
@@ -24,9 +24,9 @@ pub(crate) enum Step {
 
 impl Step {
     /// The blob that this refers to.
-    pub(crate) const fn file(&self) -> Option<&String> {
+    pub(crate) const fn file(&self) -> Option<File> {
         match self {
-            Self::Apply { row: Some(row), .. } => row.file.as_ref(),
+            Self::Apply { row: Some(row), .. } => row.file,
             _ => None,
         }
     }
@@ -53,7 +53,7 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     kept: BTreeMap<Place, Kept>,
-    blobs: BTreeMap<String, Vec<u8>>,
+    blobs: BTreeSet<File>,
     cursor: Option<Cursor>,
     cursor_order: u64,
 }
@@ -112,12 +112,12 @@ impl Store {
         }
     }
 
-    pub(crate) fn save_blob(&mut self, file: String, content: Vec<u8>) {
-        self.blobs.insert(file, content);
+    pub(crate) fn save_blob(&mut self, file: File) {
+        self.blobs.insert(file);
     }
 
-    pub(crate) fn blob(&self, file: &str) -> Option<&[u8]> {
-        self.blobs.get(file).map(Vec::as_slice)
+    pub(crate) fn has_blob(&self, file: File) -> bool {
+        self.blobs.contains(&file)
     }
 
     /// The rows, without the tombstones.

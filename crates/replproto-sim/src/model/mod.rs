@@ -88,6 +88,8 @@ pub(crate) struct Model {
     is_unready: bool,
     /// What was passed over until the last call.
     skipped: u64,
+    /// In link time.
+    none_is_idle_before: Duration,
     close: Option<Close>,
 }
 
@@ -129,6 +131,7 @@ impl Model {
             is_paused: false,
             is_unready: false,
             skipped: 0,
+            none_is_idle_before: Duration::ZERO,
             close: None,
             config,
         }
@@ -515,22 +518,21 @@ impl Model {
     }
 
     /// A transfer of which nothing comes any more has failed, soon after its time.
-    fn check_idle_transfers(&self, is_reading: bool) -> Result {
-        if !is_reading || self.transfers.is_empty() || self.trust == Trust::Unknown {
+    fn check_idle_transfers(&mut self, is_reading: bool) -> Result {
+        let now = self.watchdogs.link_now();
+        if !is_reading || self.trust == Trust::Unknown || now < self.none_is_idle_before {
             return Ok(());
         }
-        let now = self.watchdogs.link_now();
         // The receiver looks for them at most 128 times within the limit.
         let most = self.config.timeouts.blob + self.config.timeouts.blob / 100;
-        let mut idle = self.transfers.iter().filter(|(_, transfer)| {
-            !transfer.has_ended && now.saturating_sub(transfer.heard) > most
-        });
-        match idle.next() {
-            None => Ok(()),
-            Some((blob, transfer)) => Err(Violation::new(
-                "watchdogs",
-                format!("{blob} is silent since {:?}, now {now:?}", transfer.heard),
-            )),
+        self.none_is_idle_before = now + most;
+        for (blob, transfer) in self.transfers.iter().filter(|(_, it)| !it.has_ended) {
+            let latest = transfer.heard + most;
+            hold("watchdogs", now <= latest, || {
+                format!("{blob} is silent since {:?}, now {now:?}", transfer.heard)
+            })?;
+            self.none_is_idle_before = self.none_is_idle_before.min(latest);
         }
+        Ok(())
     }
 }

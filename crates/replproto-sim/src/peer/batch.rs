@@ -9,7 +9,7 @@ use replproto_core::{Sequence, WallTime};
 use super::{Expected, Peer, definition};
 use crate::faults::Fault;
 use crate::rng::Rng;
-use crate::source::{Place, Row, TABLES, UNWANTED};
+use crate::source::{File, Place, Row, TABLES, UNWANTED};
 
 /// A change of a row: its place, its version, and what it holds then.
 pub(super) type Change = (Place, f64, Option<Row>);
@@ -61,7 +61,6 @@ impl Peer {
                 let struck = &mut self.struck;
                 let transfer = row
                     .file
-                    .as_deref()
                     .map(|file| self.transfers.begin(file, in_copy, struck, rng));
                 if transfer.is_some() {
                     flags = flags.with(Flags::BLOBS);
@@ -78,9 +77,9 @@ impl Peer {
                 ..NewEntry::default()
             });
             self.expect(Expected::Record {
-                place: place.clone(),
+                place: *place,
                 version: *version,
-                row: row.clone(),
+                row: *row,
             });
         }
         if std::mem::take(&mut self.tables.is_odd) {
@@ -198,7 +197,7 @@ fn encode(row: &Row, transfer: Option<u64>, structures: usize) -> Vec<u8> {
         out.push(0xce);
         out.extend_from_slice(&row.mark.to_be_bytes());
     };
-    let Some(file) = &row.file else {
+    let Some(file) = row.file else {
         if structures >= 3 {
             out.extend_from_slice(&[0x43, 0xc0]);
         } else {
@@ -220,7 +219,8 @@ fn encode(row: &Row, transfer: Option<u64>, structures: usize) -> Vec<u8> {
 }
 
 /// A reference to a blob.
-fn blob(out: &mut Vec<u8>, file: &str, transfer: Option<u64>) {
+fn blob(out: &mut Vec<u8>, file: File, transfer: Option<u64>) {
+    let file = file.to_string();
     let mut payload = vec![0x93];
     match transfer {
         None => payload.push(0x80),

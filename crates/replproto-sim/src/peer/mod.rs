@@ -14,7 +14,7 @@ use replproto_core::{Sequence, TableDefinition, WallTime};
 
 use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
-use crate::source::{Place, Row, Source, TABLES};
+use crate::source::{Key, Place, Row, Source, TABLES};
 use batch::Tables;
 use transfers::Transfers;
 
@@ -289,10 +289,10 @@ impl Peer {
             self.stage = Stage::CopyEnding { start };
             return;
         };
-        let after = Some((*last).clone());
+        let after = Some(**last);
         let changes: Vec<_> = rows
             .into_iter()
-            .map(|(place, row)| (place.clone(), row.version, Some(row.clone())))
+            .map(|(place, row)| (*place, row.version, Some(*row)))
             .collect();
         self.has_sent_rows = true;
         self.batch(&changes, None, !self.manner.is_old, rng);
@@ -311,13 +311,7 @@ impl Peer {
         let changes: Vec<_> = transaction
             .changes
             .iter()
-            .map(|change| {
-                (
-                    change.place.clone(),
-                    transaction.sequence,
-                    change.row.clone(),
-                )
-            })
+            .map(|change| (change.place, transaction.sequence, change.row))
             .collect();
         let is_last = index + 1 == source.log.len();
         self.tables.is_odd = self.manner.faults.has(Fault::Strange) && rng.chance(300);
@@ -341,7 +335,7 @@ fn definition(table: &str) -> TableDefinition {
 fn place_of(resume: &CopyResume) -> Option<Place> {
     let table = TABLES.iter().position(|table| *table == resume.table)?;
     match RawValue::control(&resume.after_key).decode() {
-        Ok(Value::Text(key)) => Some((table, key)),
+        Ok(Value::Text(key)) => Some((table, Key::read(key.as_bytes())?)),
         _ => None,
     }
 }

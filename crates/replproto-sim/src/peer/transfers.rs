@@ -9,12 +9,12 @@ use replproto_core::wire::message::ChunkHeader;
 use super::Manner;
 use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
-use crate::source::Source;
+use crate::source::{File, Source};
 
 /// A transfer that is under way.
 #[derive(Debug)]
 struct Transfer {
-    file: String,
+    file: File,
     id: Option<u64>,
     /// The last of them is missing if it hangs.
     chunks: VecDeque<Bytes>,
@@ -48,7 +48,7 @@ impl Transfers {
     /// Begins to send a blob, unless it is being sent. Gives the transfer's id if it has one, and adds what went wrong.
     pub(super) fn begin(
         &mut self,
-        file: &str,
+        file: File,
         in_copy: bool,
         struck: &mut Faults,
         rng: &mut Rng,
@@ -61,20 +61,19 @@ impl Transfers {
         if id.is_none() && self.transfers.iter().any(is_same) {
             return None;
         }
-        let content = Source::content(file, self.manner.blob_bytes);
+        let content = Bytes::from(Source::content(file, self.manner.blob_bytes));
         let header = ChunkHeader {
-            file: file.into(),
+            file: file.to_string(),
             transfer: id,
             size: rng.chance(500).then_some(content.len() as u64),
             ..ChunkHeader::default()
         };
         let faults = self.manner.faults;
         let mut chunks = VecDeque::new();
-        let mut rest = &content[..];
+        let mut rest = content.clone();
         while rest.len() > 1 && rng.chance(800) {
             let longest = (rest.len() as u64 - 1).min(2500);
-            let (head, tail) = rest.split_at(rng.range(1, longest) as usize);
-            rest = tail;
+            let head = rest.split_to(rng.range(1, longest) as usize);
             chunks.push_back(chunk(header.clone(), head));
         }
         let finished = ChunkHeader {
@@ -93,7 +92,7 @@ impl Transfers {
                     error_status: [Some(404), None, Some(500)][kind],
                     ..finished
                 },
-                &[],
+                Bytes::new(),
             )
         } else if faults.has(Fault::FailingReads) && rng.below(self.manner.reads_per_failure) == 0 {
             struck.add(Fault::FailingReads);
@@ -104,7 +103,7 @@ impl Transfers {
                     error_status: [Some(503), None][rng.below(2) as usize],
                     ..finished
                 },
-                &[],
+                Bytes::new(),
             )
         } else {
             hangs = faults.has(Fault::Hang) && rng.chance(60);
@@ -116,7 +115,7 @@ impl Transfers {
             chunks.push_back(last);
         }
         self.transfers.push(Transfer {
-            file: file.into(),
+            file,
             id,
             chunks,
             hangs,
@@ -143,7 +142,6 @@ impl Transfers {
     }
 }
 
-fn chunk(header: ChunkHeader, body: &[u8]) -> Bytes {
-    let body = Bytes::copy_from_slice(body);
+fn chunk(header: ChunkHeader, body: Bytes) -> Bytes {
     Message::BlobChunk { header, body }.encode().into()
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use replproto_core::Name;
 use replproto_core::event::{BlobFailure, BlobFault};
 
 use super::World;
 use crate::oracles::{Result, hold};
+use crate::source::File;
 
 /// What is remembered for the comparison.
 #[derive(Debug, Default)]
@@ -13,9 +15,9 @@ pub(super) struct Checks {
     /// Up to here the log was found in the store.
     checked: usize,
     /// The files that were reported as gone.
-    pub(super) gone: Vec<String>,
+    pub(super) gone: BTreeSet<File>,
     /// The links on which a blob has failed at the source.
-    failed_on: BTreeMap<String, BTreeSet<u64>>,
+    failed_on: BTreeMap<Name, BTreeSet<u64>>,
     /// There has been a copy.
     pub(super) has_copied: bool,
     /// The publisher sends anything: what is stored cannot be compared with what it has.
@@ -43,7 +45,7 @@ impl Checks {
 impl World {
     /// A blob is gone only if the source says so, or has failed to read it on enough links.
     pub(super) fn check_failure(&mut self, failure: &BlobFailure, is_gone: bool) -> Result {
-        let file = failure.file.to_string();
+        let file = failure.file.as_str();
         let is_local = matches!(failure.fault, BlobFault::Local { .. });
         hold("blobs", !(is_local && is_gone), || {
             format!("blob {file} is gone for our own fault")
@@ -58,7 +60,11 @@ impl World {
                 format!("blob {file} is gone at the source, and is tried again")
             });
         }
-        let links = self.checks.failed_on.entry(file).or_default();
+        let links = self
+            .checks
+            .failed_on
+            .entry(failure.file.clone())
+            .or_default();
         links.insert(self.epoch);
         let tries = self.config.limits.blob_tries as usize;
         hold("blobs", !is_gone || links.len() >= tries, || {
@@ -116,13 +122,9 @@ impl World {
                 format!("{held} bytes are held for nothing")
             })?;
         }
-        let files = self
-            .source
-            .rows
-            .values()
-            .filter_map(|row| row.file.as_ref());
+        let files = self.source.rows.values().filter_map(|row| row.file);
         for file in files.filter(|file| !self.checks.gone.contains(file)) {
-            hold("completeness", self.store.blob(file).is_some(), || {
+            hold("completeness", self.store.has_blob(file), || {
                 format!("blob {file} is missing")
             })?;
         }
@@ -147,15 +149,14 @@ impl World {
                         change.place, transaction.sequence
                     )
                 })?;
-                let file = change.row.as_ref().and_then(|row| row.file.as_ref());
+                let file = change.row.and_then(|row| row.file);
                 if let Some(file) = file
                     && version == Some(transaction.sequence)
                 {
                     // A row that went away while it was being copied is not sent again; the log takes it away.
                     let is_passing = self.checks.has_copied && is_superseded;
-                    let is_there = self.store.blob(file).is_some()
-                        || self.checks.gone.contains(file)
-                        || is_passing;
+                    let is_there =
+                        self.store.has_blob(file) || self.checks.gone.contains(&file) || is_passing;
                     hold("durability", is_there, || {
                         format!("blob {file} is passed and not saved")
                     })?;

@@ -8,7 +8,7 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::host::{Blob, Item};
 use crate::oracles::{Result, hold};
-use crate::source::Source;
+use crate::source::{File, Source};
 use crate::store::{Job, Step};
 
 /// A commit that waits for its blobs.
@@ -54,7 +54,7 @@ impl Disk {
 }
 
 impl World {
-    pub(super) fn open_blob(&mut self, blob: BlobId, file: String) {
+    pub(super) fn open_blob(&mut self, blob: BlobId, file: &str) {
         let saves = self.drawn.saves_per_failure;
         let fails = self.faults.has(Fault::FailingSaves) && self.rng.below(saves) == 0;
         if fails {
@@ -63,7 +63,7 @@ impl World {
         let is_full = self.faults.has(Fault::FullDisk) && self.now < self.disk.full_until;
         if let Some(host) = &mut self.host {
             let written = Blob {
-                file,
+                file: File::read(file),
                 content: Vec::new(),
                 is_failing: fails || is_full,
                 is_settling: false,
@@ -112,11 +112,15 @@ impl World {
             });
         }
         let is_tainted = host.is_tainted;
-        let is_right = settled.content == Source::content(&settled.file, self.options.blob_bytes);
+        let size = self.options.blob_bytes;
+        let content = settled.file.map(|file| Source::content(file, size));
+        let is_right = content.is_some_and(|content| content == settled.content);
         hold("blobs", is_right || is_tainted, || {
-            format!("blob {} has other bytes than its source", settled.file)
+            format!("blob {:?} has other bytes than its source", settled.file)
         })?;
-        self.store.save_blob(settled.file, settled.content);
+        if let Some(file) = settled.file {
+            self.store.save_blob(file);
+        }
         self.open_gate();
         self.input(Input::BlobSaved(blob))
     }
@@ -168,7 +172,7 @@ impl World {
         let is_gated = self.faults.has(Fault::Gate);
         while let Some(Gated { id, steps, cursor }) = self.disk.gated.pop_front() {
             let is_missing =
-                |file: &String| self.store.blob(file).is_none() && !self.checks.gone.contains(file);
+                |file: File| !self.store.has_blob(file) && !self.checks.gone.contains(&file);
             if is_gated && steps.iter().filter_map(Step::file).any(is_missing) {
                 self.coverage.strike(Fault::Gate);
                 self.disk.gated.push_front(Gated { id, steps, cursor });

@@ -24,6 +24,8 @@ pub(super) struct Drawn {
     pub(super) is_old: bool,
     /// Something befalls the world about as often, in microseconds.
     pub(super) trouble_micros: u64,
+    /// The publisher writes about as often, in microseconds.
+    pub(super) write_micros: u64,
     /// One read of a blob at the source, one save, and one commit of so many fails.
     pub(super) reads_per_failure: u64,
     pub(super) saves_per_failure: u64,
@@ -35,6 +37,7 @@ impl Drawn {
         Self {
             is_old: rng.chance(250),
             trouble_micros: [100_000, 1_000_000, 5_000_000][rng.below(3) as usize],
+            write_micros: [100_000, 2_000_000, 20_000_000][rng.below(3) as usize],
             reads_per_failure: [2, 11, 40][rng.below(3) as usize],
             saves_per_failure: [2, 7, 40][rng.below(3) as usize],
             commits_per_failure: [20, 100][rng.below(2) as usize],

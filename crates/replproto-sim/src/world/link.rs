@@ -9,6 +9,7 @@ use crate::model::{Model, Trust};
 use crate::network::Network;
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Peer;
+use crate::source::File;
 
 /// How long the host waits before it looks again at what it cannot have now.
 const AGAIN_MICROS: u64 = 5000;
@@ -75,11 +76,10 @@ impl World {
     }
 
     pub(super) fn connected(&mut self) -> Result {
-        let Some(host) = &mut self.host else {
-            return Ok(());
-        };
-        host.is_connected = true;
         self.input(Input::Connected)?;
+        if let Some(host) = &mut self.host {
+            host.is_connected = true;
+        }
         if !self.is_healing && self.rng.chance(50) {
             return self.befall();
         }
@@ -124,7 +124,7 @@ impl World {
                 self.after(latency, Event::Pong(self.epoch));
             }
             Command::Event(event) => return self.queue(event),
-            Command::OpenBlob { blob, file, .. } => self.open_blob(blob, file.to_string()),
+            Command::OpenBlob { blob, file, .. } => self.open_blob(blob, &file),
             Command::BlobChunk { blob, bytes, last } => self.blob_chunk(blob, &bytes, last),
             Command::AbortBlob { blob, .. } => {
                 if let Some(host) = &mut self.host {
@@ -186,7 +186,7 @@ impl World {
             Handed::BlobHeld(failure) => self.check_failure(failure, false)?,
             Handed::BlobGone(failure) => {
                 self.check_failure(failure, true)?;
-                self.checks.gone.push(failure.file.to_string());
+                self.checks.gone.extend(File::read(&failure.file));
                 self.open_gate();
             }
             Handed::CopyStarted(_) => self.checks.has_copied = true,

@@ -233,8 +233,12 @@ impl World {
             Event::Ready => self.input(Input::Ready),
             Event::Write => {
                 if !self.is_healing {
-                    self.source.write(&mut self.rng);
-                    let pause = self.rng.range(1000, 300_000);
+                    // No more than can be caught up with.
+                    let behind = self.source.log.len() - self.source.after(self.store.sequence());
+                    if (behind as u64) < self.options.transactions {
+                        self.source.write(&mut self.rng);
+                    }
+                    let pause = self.rng.range(1000, self.drawn.write_micros);
                     self.after(pause, Event::Write);
                 }
                 Ok(())
