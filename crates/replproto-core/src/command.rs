@@ -1,5 +1,7 @@
 //! What the core tells the host.
 
+use core::fmt;
+
 use bytes::Bytes;
 
 use crate::close::Close;
@@ -8,7 +10,7 @@ use crate::id::{BlobId, Name};
 use crate::pause::PauseReason;
 
 /// Something the host has to do, in the order in which [`Receiver::poll_command`](crate::Receiver::poll_command) gives it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 #[must_use = "a command that is dropped stalls the link or loses data"]
 pub enum Command {
@@ -54,6 +56,37 @@ pub enum Command {
     Resume(PauseReason),
     /// The link is over. Always the last command, and given exactly once.
     Close(Close),
+}
+
+/// Names what there is to do, without the contents of messages, records and blobs: it is fit for a log.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit(bytes) => write!(f, "Transmit({} bytes)", bytes.len()),
+            Self::Ping => f.write_str("Ping"),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::OpenBlob { blob, file, size } => f
+                .debug_struct("OpenBlob")
+                .field("blob", blob)
+                .field("file", file)
+                .field("size", size)
+                .finish(),
+            Self::BlobChunk { blob, bytes, last } => f
+                .debug_struct("BlobChunk")
+                .field("blob", blob)
+                .field("bytes", &bytes.len())
+                .field("last", last)
+                .finish(),
+            Self::AbortBlob { blob, why } => f
+                .debug_struct("AbortBlob")
+                .field("blob", blob)
+                .field("why", why)
+                .finish(),
+            Self::Pause(reason) => f.debug_tuple("Pause").field(reason).finish(),
+            Self::Resume(reason) => f.debug_tuple("Resume").field(reason).finish(),
+            Self::Close(close) => f.debug_tuple("Close").field(close).finish(),
+        }
+    }
 }
 
 /// Why a blob is thrown away.

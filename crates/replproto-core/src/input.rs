@@ -1,6 +1,7 @@
 //! What the host tells the core.
 
 use alloc::string::String;
+use core::fmt;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use crate::time::Instant;
 /// Something that happened outside, told to [`Receiver::handle`](crate::Receiver::handle).
 ///
 /// This is also the format of a recording: the same inputs at the same times give the same commands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Input {
@@ -92,4 +93,51 @@ pub enum Input {
     Shutdown,
     /// Time has passed.
     Tick,
+}
+
+/// Names what happened, without the contents of messages: it is fit for a log.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("Connected"),
+            Self::PeerClosed { code, reason } => write!(f, "PeerClosed({code}, {reason:?})"),
+            Self::TransportLost => f.write_str("TransportLost"),
+            Self::Message { bytes, last } => {
+                write!(f, "Message({} bytes, last: {last})", bytes.len())
+            }
+            Self::TextMessage => f.write_str("TextMessage"),
+            Self::TooLarge { bytes } => write!(f, "TooLarge({bytes} bytes)"),
+            Self::Heard { bytes } => write!(f, "Heard({bytes} bytes)"),
+            Self::Pong => f.write_str("Pong"),
+            Self::Consumed { events } => write!(f, "Consumed({events} events)"),
+            Self::Committed(id) => write!(f, "Committed({id})"),
+            Self::BlobWritten { blob, bytes } => write!(f, "BlobWritten({blob}, {bytes} bytes)"),
+            Self::BlobSaved(blob) => write!(f, "BlobSaved({blob})"),
+            Self::BlobFailed { blob, why } => write!(f, "BlobFailed({blob}, {why:?})"),
+            Self::Skipped { records } => write!(f, "Skipped({records} records)"),
+            Self::Ready => f.write_str("Ready"),
+            Self::NotReady => f.write_str("NotReady"),
+            Self::Drain { deadline } => write!(f, "Drain({deadline:?})"),
+            Self::Shutdown => f.write_str("Shutdown"),
+            Self::Tick => f.write_str("Tick"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn a_log_line_has_no_contents() {
+        let bytes = Bytes::from_static(b"secret");
+        let input = Input::Message {
+            bytes: bytes.clone(),
+            last: true,
+        };
+        assert_eq!(format!("{input:?}"), "Message(6 bytes, last: true)");
+        let command = crate::Command::Transmit(bytes);
+        assert_eq!(format!("{command:?}"), "Transmit(6 bytes)");
+    }
 }

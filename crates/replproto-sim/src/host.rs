@@ -8,7 +8,7 @@ use crate::coverage::LinkState;
 use crate::model::{Model, Trust};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Expected;
-use crate::source::{File, Key, Row, TABLES};
+use crate::source::{File, Key, Place, Row, TABLES};
 use crate::store::Step;
 
 /// Something in the application's queue.
@@ -53,6 +53,8 @@ pub(crate) struct Host {
     pub(crate) copies: [u64; 2],
     /// The link asked for what comes after a position.
     has_start: bool,
+    /// The last place of a copy, in its order, that was handed out.
+    last_row: Option<Place>,
     pub(crate) queue: VecDeque<Item>,
     pub(crate) staged: Vec<Step>,
     pub(crate) blobs: BTreeMap<BlobId, Blob>,
@@ -76,6 +78,7 @@ impl Host {
             handed_out: 0,
             copies: [0; 2],
             has_start,
+            last_row: None,
             queue: VecDeque::new(),
             staged: Vec::new(),
             blobs: BTreeMap::new(),
@@ -112,20 +115,25 @@ impl Host {
             Event::EndTransaction(end) => {
                 let sequence = end.sequence.map(|sequence| sequence.0);
                 self.expect(expected, &Expected::End(sequence))?;
+                self.check_copy(end.cursor.as_ref())?;
                 Item::Commit {
                     id: end.id,
                     cursor: end.cursor,
                 }
             }
-            Event::Checkpoint(checkpoint) => Item::Commit {
-                id: checkpoint.id,
-                cursor: Some(checkpoint.cursor),
-            },
+            Event::Checkpoint(checkpoint) => {
+                self.check_copy(Some(&checkpoint.cursor))?;
+                Item::Commit {
+                    id: checkpoint.id,
+                    cursor: Some(checkpoint.cursor),
+                }
+            }
             Event::CopyStarted(started) => {
                 let pass = started
                     .copy_start
                     .map_or(self.epoch, |start| start.0.to_bits());
                 self.handed_pass = Some(pass);
+                self.last_row = None;
                 hold(
                     "copies",
                     started.forced == self.has_start || self.is_tainted,
@@ -157,6 +165,26 @@ impl Host {
         Ok(())
     }
 
+    /// A cursor inside a copy is at a row that was handed out, or at one of an earlier link.
+    fn check_copy(&self, cursor: Option<&Cursor>) -> Result {
+        let Some(copy) = cursor.and_then(|cursor| cursor.copy.as_ref()) else {
+            return Ok(());
+        };
+        let table = TABLES.iter().position(|table| **table == *copy.table);
+        let place = table.zip(Key::read(&copy.after_key));
+        let is_behind = self.last_row.is_none() || place <= self.last_row;
+        hold(
+            "copies",
+            self.is_tainted || (place.is_some() && is_behind),
+            || {
+                format!(
+                    "a cursor at {copy:?}, and the last row is {:?}",
+                    self.last_row
+                )
+            },
+        )
+    }
+
     fn change(&mut self, record: &Record, expected: &mut VecDeque<Expected>) -> Result<Item> {
         let unreadable = |what: &dyn std::fmt::Display| {
             Violation::new("order", format!("unreadable record: {what}"))
@@ -184,6 +212,9 @@ impl Host {
             });
         }
         let place = (table, key);
+        if self.handed_pass.is_some() {
+            self.last_row = self.last_row.max(Some(place));
+        }
         self.expect(
             expected,
             &Expected::Record {

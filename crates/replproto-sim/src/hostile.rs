@@ -56,7 +56,7 @@ fn invented(rng: &mut Rng) -> Bytes {
         2 => Message::CopyComplete,
         3 => Message::Disconnect,
         4 => Message::NodeName(NodeName {
-            name: Some(["peer", "us", ""][rng.below(3) as usize].into()),
+            name: Some(["peer", "us", "", &"ä".repeat(200)][rng.below(4) as usize].into()),
             database: "data".into(),
             tables: Vec::new(),
             capabilities: None,

@@ -91,7 +91,7 @@ pub fn replay(text: &str, mut show: impl FnMut(fmt::Arguments<'_>)) -> Result<Re
                     .with_blob_tries(tries.clone());
                 link = Some(Link {
                     receiver,
-                    model: Model::new(*config, epoch, durable, Trust::Unknown, Instant::ZERO),
+                    model: Model::new(*config, durable, Trust::Unknown, Instant::ZERO),
                 });
                 done.links += 1;
             }

@@ -156,6 +156,11 @@ impl Source {
         Some(File(self.files))
     }
 
+    /// Whether there has ever been such a blob.
+    pub(crate) const fn has_had(&self, file: File) -> bool {
+        file.0 <= self.files
+    }
+
     /// Whether the blob is one of those that may be gone for ever.
     pub(crate) fn is_gone(file: File) -> bool {
         Rng::new(u64::from(file.0)).below(9) == 0

@@ -90,10 +90,12 @@ impl Receiver {
             .written(blob.number, bytes)
             .map_err(|error| misuse(blob, bytes, &error))?;
         match written {
-            Some(released) => self.release(released),
+            Some(released) => {
+                self.release(released);
+                self.progress();
+            }
             None => self.stats.late_acknowledgements += 1,
         }
-        self.progress();
         Ok(())
     }
 
@@ -113,10 +115,10 @@ impl Receiver {
                 self.ledger.blob_settled(number);
             }
             self.copy_progress();
+            self.progress();
         } else {
             self.stats.late_acknowledgements += 1;
         }
-        self.progress();
         Ok(())
     }
 
@@ -130,10 +132,12 @@ impl Receiver {
             .failed(blob.number, BlobFault::Local { why })
             .map_err(|error| misuse(blob, 0, &error))?;
         match failed {
-            Some(failure) => self.blob_has_failed(failure),
+            Some(failure) => {
+                self.blob_has_failed(failure);
+                self.progress();
+            }
             None => self.stats.late_acknowledgements += 1,
         }
-        self.progress();
         Ok(())
     }
 

@@ -109,7 +109,7 @@ impl<'a> Small<'a> {
             config,
             wire,
             receiver,
-            model: Model::new(config.clone(), EPOCH, START, Trust::Honest, now),
+            model: Model::new(config.clone(), START, Trust::Honest, now),
             books: Books::new(wire),
             waits: Waits::new(config.timeouts, now),
             ticking: None,

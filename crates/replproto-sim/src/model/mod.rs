@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use replproto_core::wire::Message;
 use replproto_core::{
-    AbortReason, BlobId, Close, CloseReason, Command, CommitId, Config, Epoch, Event, Input,
-    Instant, LinkError, PauseReason, Receiver, Stats, WallTime,
+    AbortReason, BlobId, Close, CloseReason, Command, CommitId, Config, Event, Input, Instant,
+    LinkError, PauseReason, Receiver, Stats, WallTime,
 };
 
 use crate::oracles::{Result, Violation, hold};
@@ -55,7 +55,6 @@ struct Transfer {
 #[derive(Debug)]
 pub(crate) struct Model {
     config: Config,
-    epoch: Epoch,
     pub(crate) trust: Trust,
     announced: BTreeSet<PauseReason>,
     consumer: Gauge,
@@ -84,8 +83,14 @@ pub(crate) struct Model {
     largest_message: u64,
     /// What came while reading was paused.
     overrun: u64,
+    seen: Stats,
     is_paused: bool,
     is_unready: bool,
+    /// After what it was told the link must end.
+    must_close: bool,
+    is_shut_down: bool,
+    /// A transfer was aborted of which all had been handed out.
+    has_cut_blob: bool,
     /// What was passed over until the last call.
     skipped: u64,
     /// In link time.
@@ -95,16 +100,9 @@ pub(crate) struct Model {
 
 impl Model {
     /// A link that begins now, from this durable sequence on.
-    pub(crate) fn new(
-        config: Config,
-        epoch: Epoch,
-        start: f64,
-        trust: Trust,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(config: Config, start: f64, trust: Trust, now: Instant) -> Self {
         let flow = &config.flow;
         Self {
-            epoch,
             trust,
             announced: BTreeSet::new(),
             consumer: Gauge::new(flow.consumer),
@@ -128,8 +126,12 @@ impl Model {
             message: 0,
             largest_message: 0,
             overrun: 0,
+            seen: Stats::default(),
             is_paused: false,
             is_unready: false,
+            must_close: false,
+            is_shut_down: false,
+            has_cut_blob: false,
             skipped: 0,
             none_is_idle_before: Duration::ZERO,
             close: None,
@@ -141,8 +143,20 @@ impl Model {
         self.close.is_some()
     }
 
+    /// The peer has asked for so long for its set-up.
+    pub(crate) fn grant_setup(&mut self, asked: Duration) {
+        self.watchdogs.setup = asked
+            .max(self.config.timeouts.setup)
+            .min(self.watchdogs.setup);
+    }
+
+    /// The peer has said that it goes.
+    pub(crate) const fn must_close(&mut self) {
+        self.must_close = true;
+    }
+
     pub(crate) const fn is_draining(&self) -> bool {
-        self.watchdogs.is_draining
+        self.watchdogs.drain.is_some()
     }
 
     /// All rows of a copy have been decoded.
@@ -174,34 +188,41 @@ impl Model {
                 if let Some(sequence) = self.commits_out.remove(id) {
                     self.persisted = sequence.unwrap_or_default().max(self.persisted);
                     self.commits.remove(1, 0);
+                    self.seen.commits += 1;
                     self.watchdogs.progress();
                 }
             }
-            Input::BlobWritten { blob, bytes } => {
-                self.blob_progress(*blob);
-                self.written(*blob, *bytes);
-            }
+            Input::BlobWritten { blob, bytes } => self.written(*blob, *bytes),
             Input::BlobSaved(blob) => {
-                self.blob_progress(*blob);
-                self.saves += self.end_transfer(*blob);
+                let ended = self.end_transfer(*blob);
+                self.saves += ended;
+                self.store_progress(ended);
             }
             Input::BlobFailed { blob, .. } => {
-                self.blob_progress(*blob);
-                self.failures += self.end_transfer(*blob);
+                let ended = self.end_transfer(*blob);
+                self.failures += ended;
+                self.store_progress(ended);
             }
             Input::Ready if self.is_unready => {
                 self.is_unready = false;
                 self.watchdogs.progress();
             }
             Input::NotReady => self.is_unready = true,
-            Input::Drain { .. } => self.watchdogs.is_draining = true,
+            Input::Drain { deadline } => self.watchdogs.drain = Some(*deadline),
+            Input::TextMessage | Input::TooLarge { .. } | Input::PeerClosed { .. } => {
+                self.must_close = true;
+            }
+            Input::TransportLost => self.must_close = true,
+            Input::Shutdown => {
+                self.must_close = true;
+                self.is_shut_down = true;
+            }
             _ => {}
         }
     }
 
-    /// The store has done something for this link, be it too late for the transfer.
-    fn blob_progress(&mut self, blob: BlobId) {
-        if blob.epoch == self.epoch {
+    const fn store_progress(&mut self, ended: u64) {
+        if ended > 0 {
             self.watchdogs.progress();
         }
     }
@@ -210,6 +231,7 @@ impl Model {
         let Some(transfer) = self.transfers.get_mut(&blob) else {
             return;
         };
+        self.watchdogs.progress();
         self.blobs.remove(0, bytes);
         let mut left = bytes;
         while let Some((unwritten, pin)) = transfer.chunks.front_mut() {
@@ -239,6 +261,7 @@ impl Model {
 
     fn part(&mut self, bytes: u64, last: bool) {
         let charge = bytes + PART_OVERHEAD;
+        self.seen.bytes += bytes;
         if self.is_paused {
             self.overrun += charge;
         }
@@ -277,20 +300,30 @@ impl Model {
                 if *why == AbortReason::Idle {
                     self.check_idle(*blob)?;
                 }
+                self.has_cut_blob |= self.transfers.get(blob).is_some_and(|it| it.has_ended);
                 let ended = self.end_transfer(*blob);
                 self.aborts += ended;
                 hold("blobs", ended == 1, || {
                     format!("{blob} is aborted after its end")
                 })
             }
-            Command::Transmit(bytes) => self.transmit(bytes),
+            Command::Transmit(bytes) => {
+                self.check_connected()?;
+                self.transmit(bytes)
+            }
             Command::Ping => {
                 self.watchdogs.pinged();
-                Ok(())
+                self.check_connected()
             }
             Command::Close(close) => self.closed(close),
             _ => Ok(()),
         }
+    }
+
+    fn check_connected(&self) -> Result {
+        hold("protocol", self.watchdogs.is_connected(), || {
+            "something is sent before the socket is open".into()
+        })
     }
 
     fn chunk(&mut self, blob: BlobId, bytes: &[u8], last: bool) -> Result {
@@ -301,10 +334,12 @@ impl Model {
             format!("a chunk of {blob} after its last")
         })?;
         transfer.has_ended = last;
+        self.watchdogs.copy_frame();
         transfer.heard = self.watchdogs.link_now();
         let pin = self.pins.pin(bytes);
         transfer.chunks.push_back((bytes.len() as u64, pin));
         let items = 1 + u64::from(last);
+        self.seen.blob_bytes += bytes.len() as u64;
         self.blobs.add(items, bytes.len() as u64 + CHUNK_OVERHEAD);
         Ok(())
     }
@@ -317,11 +352,17 @@ impl Model {
         hold("pauses", others.is_none(), || {
             format!("an event while paused for {others:?}")
         })?;
+        if let Event::Record(_) | Event::EndTransaction(_) | Event::CopyStarted(_) = event {
+            self.watchdogs.copy_frame();
+        }
         let pin = match event {
             Event::Record(record) => self.pins.pin(record.key_bytes()),
             _ => None,
         };
         self.events.push_back(pin);
+        self.seen.events += 1;
+        self.seen.records += u64::from(matches!(event, Event::Record(_)));
+        self.seen.transactions += u64::from(matches!(event, Event::EndTransaction(_)));
         self.consumer.add(1, 0);
         let (id, cursor) = match event {
             Event::EndTransaction(end) => (end.id, end.cursor.as_ref()),
@@ -341,6 +382,7 @@ impl Model {
         self.commits_out
             .insert(id, cursor.map(|cursor| cursor.sequence.0));
         self.commits.add(1, 0);
+        self.seen.checkpoints += u64::from(!matches!(event, Event::EndTransaction(_)));
         if let Some(cursor) = cursor {
             let copy = cursor.copy.as_ref().map(|copy| copy.copy_start);
             let is_stray = self.copy.is_some() && copy.is_some() && copy != self.copy;
@@ -390,6 +432,18 @@ impl Model {
         hold("blobs", self.opens == ended, || {
             format!("{} opened, {ended} ended", self.opens)
         })?;
+        let reason = close.frame.as_ref().map_or(0, |frame| frame.reason.len());
+        hold("protocol", reason <= 123, || {
+            format!("a close reason of {reason} bytes")
+        })?;
+        let is_asked = self.is_shut_down || self.is_draining();
+        hold("finality", is_asked || !close.reason.is_final(), || {
+            format!("nobody has asked for it: {}", close.reason)
+        })?;
+        let is_cut = close.reason == CloseReason::Drained && self.has_cut_blob;
+        hold("blobs", !is_cut, || {
+            "a blob that had come whole was drained away".into()
+        })?;
         self.close = Some(close.clone());
         match &close.reason {
             CloseReason::Error(LinkError::TimedOut { watchdog, .. }) => {
@@ -413,10 +467,14 @@ impl Model {
         if self.is_closed() {
             let left =
                 receiver.retained_bytes() + receiver.events_out() + receiver.blob_bytes_out();
-            return hold("bounds", left == 0, || {
+            hold("bounds", left == 0, || {
                 format!("{left} left after the close")
-            });
+            })?;
+            return self.check_stats(receiver.stats());
         }
+        hold("silence after close", !receiver.is_closed(), || {
+            "closed without a word".into()
+        })?;
         self.watchdogs.note(receiver, self.is_unready);
         self.is_paused = receiver.is_paused();
         let flow = &self.config.flow;
@@ -451,6 +509,28 @@ impl Model {
         self.check_work(receiver.stats())
     }
 
+    /// The counters of a link that is over are those of what was seen of it.
+    fn check_stats(&self, stats: &Stats) -> Result {
+        let counts = [
+            ("blobs_opened", stats.blobs_opened, self.opens),
+            ("blobs_saved", stats.blobs_saved, self.saves),
+            ("blobs_aborted", stats.blobs_aborted, self.aborts),
+            ("events", stats.events, self.seen.events),
+            ("records", stats.records, self.seen.records),
+            ("transactions", stats.transactions, self.seen.transactions),
+            ("checkpoints", stats.checkpoints, self.seen.checkpoints),
+            ("commits", stats.commits, self.seen.commits),
+            ("blob_bytes", stats.blob_bytes, self.seen.blob_bytes),
+            ("bytes", stats.bytes, self.seen.bytes),
+        ];
+        for (name, count, seen) in counts {
+            hold("counters", count == seen, || {
+                format!("{name} is {count}, and {seen} were seen")
+            })?;
+        }
+        Ok(())
+    }
+
     /// One call passes over a bounded number of entries.
     fn check_work(&mut self, stats: &Stats) -> Result {
         let skipped = stats.skipped_unknown + stats.skipped_local + stats.skipped_unwanted;
@@ -466,6 +546,9 @@ impl Model {
         if self.is_closed() {
             return Ok(());
         }
+        hold("liveness", !self.must_close, || {
+            "the link is open after its end".into()
+        })?;
         let reasons = receiver.pause_reasons();
         let is_announced = PauseReason::ALL
             .into_iter()

@@ -28,7 +28,12 @@ pub(super) struct Watchdogs {
     connected: Option<Instant>,
     /// In link time.
     named: Option<Duration>,
-    pub(super) is_draining: bool,
+    /// When draining ends.
+    pub(super) drain: Option<Instant>,
+    /// How long the peer may take for the set-up once it has said its name.
+    pub(super) setup: Duration,
+    /// In link time, when anything of a copy came last.
+    copy_frame: Duration,
     /// When the peer was heard last, or reading went on.
     heard: Instant,
     /// How long the peer may be silent since then.
@@ -52,7 +57,9 @@ impl Watchdogs {
             began: now,
             connected: None,
             named: None,
-            is_draining: false,
+            drain: None,
+            setup: timeouts.setup.saturating_mul(SETUP_BUDGET),
+            copy_frame: Duration::ZERO,
             heard: now,
             silence: timeouts.ping_timeout,
             pinged: now,
@@ -78,6 +85,10 @@ impl Watchdogs {
         self.heard();
     }
 
+    pub(super) const fn is_connected(&self) -> bool {
+        self.connected.is_some()
+    }
+
     pub(super) const fn heard(&mut self) {
         self.heard = self.now;
         self.silence = self.timeouts.ping_timeout;
@@ -89,6 +100,11 @@ impl Watchdogs {
 
     pub(super) const fn progress(&mut self) {
         self.progress = self.now;
+    }
+
+    /// Something of a copy has come.
+    pub(super) fn copy_frame(&mut self) {
+        self.copy_frame = self.link_now();
     }
 
     /// What the receiver says of itself after an input or a command.
@@ -143,8 +159,11 @@ impl Watchdogs {
         late("no ping", self.pinged, ping_interval)?;
         if self.is_paused {
             late("no progress", self.progress, pause_stall)?;
-        } else if !self.is_draining {
+        } else if self.drain.is_none() {
             late("silence", self.heard, self.silence)?;
+        }
+        if let Some(deadline) = self.drain {
+            late("a drain", deadline, Duration::ZERO)?;
         }
         if let Some(unready) = self.unready {
             late("not ready", unready, not_ready)?;
@@ -154,12 +173,11 @@ impl Watchdogs {
         }
         if !receiver.is_set_up() && !self.is_paused {
             let since = self.named.unwrap_or_else(|| connected.since(Instant::ZERO));
-            let most = setup
-                * if self.named.is_some() {
-                    SETUP_BUDGET
-                } else {
-                    1
-                };
+            let most = if self.named.is_some() {
+                self.setup
+            } else {
+                setup
+            };
             let waited = self.link_now().saturating_sub(since);
             hold("watchdogs", waited <= most, || {
                 format!("set-up takes {waited:?}, and the limit is {most:?}")
@@ -182,6 +200,10 @@ impl Watchdogs {
             Watchdog::Setup => {
                 let since = self.connected.unwrap_or(self.began).since(Instant::ZERO);
                 (self.link_now().saturating_sub(since), timeouts.setup)
+            }
+            Watchdog::CopyProgress => {
+                let waited = self.link_now().saturating_sub(self.copy_frame);
+                (waited, timeouts.blob)
             }
             // These begin at moments that only the receiver knows.
             _ => return Ok(()),

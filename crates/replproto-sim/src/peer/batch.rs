@@ -17,6 +17,9 @@ pub(super) type Change = (Place, f64, Option<Row>);
 /// More entries than one call passes over.
 const FLOOD: u64 = 1500;
 
+/// A map of a blob that nobody has, and of something that is no value.
+const BROKEN: &[u8] = b"\x82\xa1b\xc7\x08\x0b\x93\x80\x00\xa4ffff\xa1n\xc1";
+
 /// What a connection has said of its tables.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -25,8 +28,18 @@ pub(super) struct Tables {
     base: u32,
     /// How many structures each has announced; 0: none.
     announced: [usize; TABLES.len()],
-    /// The next batch has something that is passed over. Never in a copy, whose keys come in order.
-    pub(super) is_odd: bool,
+    pub(super) odd: Odd,
+}
+
+/// What the next batch has that is passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Odd {
+    #[default]
+    Nothing,
+    /// Entries that say nothing to a receiver; also in a copy, whose records come in order.
+    Entries,
+    /// Anything.
+    Any,
 }
 
 impl Tables {
@@ -35,7 +48,7 @@ impl Tables {
             is_mapped: false,
             base: 10 + 3 * rng.below(4) as u32,
             announced: [0; TABLES.len()],
-            is_odd: false,
+            odd: Odd::Nothing,
         }
     }
 }
@@ -82,8 +95,10 @@ impl Peer {
                 row: *row,
             });
         }
-        if std::mem::take(&mut self.tables.is_odd) {
-            self.oddity(&mut batch, rng);
+        match std::mem::take(&mut self.tables.odd) {
+            Odd::Nothing => {}
+            Odd::Entries => self.oddity(rng.below(3), &mut batch, rng),
+            Odd::Any => self.oddity(rng.below(5), &mut batch, rng),
         }
         self.expect(Expected::End(sequence));
         while chunks_first && self.send_chunk(rng) {}
@@ -97,7 +112,7 @@ impl Peer {
     }
 
     /// Something that is passed over.
-    fn oddity(&mut self, batch: &mut BatchBuilder, rng: &mut Rng) {
+    fn oddity(&mut self, kind: u64, batch: &mut BatchBuilder, rng: &mut Rng) {
         let base = self.tables.base;
         let unwanted = base + TABLES.len() as u32;
         let entry = NewEntry {
@@ -110,17 +125,13 @@ impl Peer {
             ..NewEntry::default()
         };
         let mut count = 1;
-        let odd = match rng.below(5) {
-            0 => {
-                self.struck.add(Fault::Strange);
-                return self.send(&Message::CommittedUpdate(Sequence(1.0)));
-            }
-            1 => NewEntry { kind: 15, ..entry },
-            2 => NewEntry {
+        let odd = match kind {
+            0 => NewEntry { kind: 15, ..entry },
+            1 => NewEntry {
                 flags: Flags::FULL.with(Flags::LOCAL_ONLY),
                 ..entry
             },
-            3 => {
+            2 => {
                 self.send(&Message::TableStructure(TableStructure {
                     definition: definition(UNWANTED),
                     table: unwanted,
@@ -134,10 +145,15 @@ impl Peer {
                     ..entry
                 }
             }
+            3 => {
+                self.struck.add(Fault::Strange);
+                return self.send(&Message::CommittedUpdate(Sequence(1.0)));
+            }
             _ if self.tables.announced[0] > 0 => {
                 self.expect(Expected::Undecodable);
                 NewEntry {
                     flags: Flags::FULL.with(Flags::BLOBS),
+                    value: BROKEN,
                     ..entry
                 }
             }

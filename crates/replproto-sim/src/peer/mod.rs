@@ -5,6 +5,7 @@ mod transfers;
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::time::Duration;
 
 use bytes::Bytes;
 use replproto_core::value::{RawValue, Value};
@@ -15,8 +16,11 @@ use replproto_core::{Sequence, TableDefinition, WallTime};
 use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
 use crate::source::{Key, Place, Row, Source, TABLES};
-use batch::Tables;
+use batch::{Odd, Tables};
 use transfers::Transfers;
+
+/// What a publisher says that it takes for its set-up.
+pub(crate) const SETUP_BUDGET: Duration = Duration::from_secs(150);
 
 /// What the receiver has to hand out, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +42,8 @@ pub(crate) struct Milestones {
     pub(crate) expected: u64,
     /// The subscription is answered.
     pub(crate) is_answered: bool,
+    /// The publisher has said that it goes.
+    pub(crate) is_disconnected: bool,
     /// How many copies have begun, and how many have sent all their rows.
     pub(crate) copies: [u64; 2],
 }
@@ -53,6 +59,11 @@ pub(crate) struct Outgoing {
 enum Stage {
     /// Nothing is asked for yet.
     Waiting,
+    /// What is asked for, with this id, is not answered; so many other things are still said.
+    Mute {
+        request: Option<u32>,
+        words: u32,
+    },
     Subscribed(SubscriptionRequest),
     Copying {
         start: f64,
@@ -135,7 +146,7 @@ impl Peer {
                 tables: Vec::new(),
                 capabilities: (!self.manner.is_old).then_some(Capabilities {
                     setup_ack: 1.0,
-                    setup_budget: Some(150_000.0),
+                    setup_budget: Some(SETUP_BUDGET.as_millis() as f64),
                 }),
             })),
             Message::SubscriptionRequest(request) => {
@@ -155,6 +166,13 @@ impl Peer {
             other => return Err(format!("a subscriber sends no {other:?}")),
         }
         Ok(())
+    }
+
+    /// The publisher goes.
+    pub(crate) fn disconnect(&mut self) {
+        self.reached.is_disconnected = true;
+        self.send(&Message::Disconnect);
+        self.stage = Stage::Waiting;
     }
 
     fn send(&mut self, message: &Message) {
@@ -200,7 +218,11 @@ impl Peer {
     fn proceed(&mut self, source: &Source, rng: &mut Rng) {
         match std::mem::replace(&mut self.stage, Stage::Waiting) {
             Stage::Waiting => {}
-            Stage::Subscribed(request) => self.subscribe(&request, source, rng),
+            Stage::Mute { request, words } => self.stay_mute(request, words, rng),
+            Stage::Subscribed(request) if self.strikes(Fault::Mute, 300, rng) => {
+                self.stay_mute(request.request, 30, rng);
+            }
+            Stage::Subscribed(request) => self.subscribe(&request, source),
             Stage::Copying { start, after } => self.copy(start, after, source, rng),
             Stage::CopyEnding { start } => {
                 self.reached.copies[1] += 1;
@@ -218,16 +240,18 @@ impl Peer {
         }
     }
 
-    fn subscribe(&mut self, request: &SubscriptionRequest, source: &Source, rng: &mut Rng) {
-        if self.strikes(Fault::Mute, 300, rng) {
-            // Neither answers: one names no request of ours, the other is about another database.
-            let is_old = request.request.is_none();
-            let database = if is_old { "other" } else { "data" };
-            for answer in [None, request.request.map(|request| request + 1)] {
-                self.schema(database, answer);
-            }
-            return;
+    /// Says what does not answer the request: it names another one, or another database.
+    fn stay_mute(&mut self, request: Option<u32>, words: u32, rng: &mut Rng) {
+        let database = if request.is_none() { "other" } else { "data" };
+        if words > 0 {
+            let other = request.map(|request| request + 1);
+            self.schema(database, other.filter(|_| rng.chance(500)));
         }
+        let words = words.saturating_sub(1);
+        self.stage = Stage::Mute { request, words };
+    }
+
+    fn subscribe(&mut self, request: &SubscriptionRequest, source: &Source) {
         self.reached.is_answered = true;
         self.schema("data", request.request);
         let subscription = &request.subscriptions[0];
@@ -296,9 +320,11 @@ impl Peer {
             .collect();
         self.has_sent_rows = true;
         self.batch(&changes, None, !self.manner.is_old, rng);
-        if self.has_sent_rows && self.strikes(Fault::Strange, 30, rng) {
-            // In a copy it says nothing about what the receiver has.
+        if self.strikes(Fault::Strange, 100, rng) {
+            // In a copy neither says anything about what the receiver has.
             self.send(&Message::SequenceUpdate(Sequence(source.head())));
+            self.tables.odd = Odd::Entries;
+            self.batch(&[], None, true, rng);
         }
         self.stage = Stage::Copying { start, after };
     }
@@ -314,7 +340,9 @@ impl Peer {
             .map(|change| (change.place, transaction.sequence, change.row))
             .collect();
         let is_last = index + 1 == source.log.len();
-        self.tables.is_odd = self.manner.faults.has(Fault::Strange) && rng.chance(300);
+        if self.manner.faults.has(Fault::Strange) && rng.chance(300) {
+            self.tables.odd = Odd::Any;
+        }
         let sequence = (is_last || rng.chance(100)).then_some(transaction.sequence);
         self.batch(&changes, sequence, false, rng);
         if sequence.is_some() && rng.chance(100) {

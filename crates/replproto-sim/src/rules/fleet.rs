@@ -54,7 +54,11 @@ pub(super) fn check(seed: u64) -> Result {
             .collect();
         for link in orphans {
             running.remove(&link);
-            waiting.insert((schedule.next_at(now), link), heir);
+            let at = schedule.next_at(now);
+            hold("stagger", at >= now.after(interval), || {
+                format!("link {link} starts at once")
+            })?;
+            waiting.insert((at, link), heir);
         }
         for worker in waiting.values_mut().filter(|worker| **worker == dead) {
             *worker = heir;

@@ -2,6 +2,7 @@
 //! into, so each world looks at them once.
 
 mod fleet;
+mod link;
 mod parts;
 
 use crate::oracles::Result;
@@ -11,7 +12,9 @@ pub(crate) fn check(seed: u64) -> Result {
     fleet::check(seed)?;
     parts::check_backoff(seed)?;
     parts::check_cursor(seed)?;
-    parts::check_config(seed)
+    parts::check_close_reason(seed)?;
+    parts::check_config(seed)?;
+    link::check(seed)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use replproto_core::config::{Level, Marks};
+use replproto_core::wire::close::{MAX_REASON, truncate_reason};
 use replproto_core::{
     Backoff, Config, CopyCursor, Cursor, Epoch, Instant, Receiver, Sequence, Start, WallTime,
 };
@@ -70,6 +71,18 @@ pub(super) fn check_cursor(seed: u64) -> Result {
     hold("cursor", Cursor::from_bytes(&bytes[..cut]).is_err(), || {
         format!("{cut} bytes of {cursor:?} are taken for all")
     })
+}
+
+/// A close reason is the beginning of what is to be said, as much as fits a frame, and ends with a whole character.
+pub(super) fn check_close_reason(seed: u64) -> Result {
+    let mut rng = Rng::named(seed, "close");
+    let text: String = (0..rng.below(200))
+        .map(|_| ['a', 'ä', '…', '𝄞'][rng.below(4) as usize])
+        .collect();
+    let cut = truncate_reason(text.clone());
+    let is_full = cut == text || cut.len() + 4 > MAX_REASON;
+    let is_right = text.starts_with(&cut) && cut.len() <= 123 && is_full;
+    hold("close", is_right, || format!("{text:?} becomes {cut:?}"))
 }
 
 /// A mark of zero, an inverted pair and a wait of zero are refused: none of them switches a bound off.

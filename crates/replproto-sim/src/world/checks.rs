@@ -53,6 +53,10 @@ impl World {
         if is_local || self.checks.is_hostile {
             return Ok(());
         }
+        let is_known = File::read(file).is_some_and(|file| self.source.has_had(file));
+        hold("blobs", is_known, || {
+            format!("blob {file} was waited for, and no record refers to it")
+        })?;
         if let BlobFault::Source { code, status, .. } = &failure.fault
             && (code.is_some() || matches!(status, Some(404 | 500)))
         {

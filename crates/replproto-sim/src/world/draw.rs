@@ -97,6 +97,7 @@ impl World {
             backoff: Backoff::default(),
             is_healing: false,
             is_superseded: false,
+            last_committed: None,
             coverage: Coverage::default(),
             steps: 0,
             trace: Trace::new(words),
@@ -129,6 +130,8 @@ fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
     let choices = if rng.chance(250) { 1 } else { 3 };
     let pick = |rng: &mut Rng, values: [u64; 3]| values[rng.below(choices) as usize];
     config.limits.blob_tries = [1, 2, 5][rng.below(3) as usize];
+    // As many as can come before their records.
+    config.limits.finished_blobs = [40, 16_384][rng.below(2) as usize];
     let flow = &mut config.flow;
     flow.consumer.high.items = pick(rng, [1, 7, 100]);
     flow.consumer.low.items = rng.below(flow.consumer.high.items);

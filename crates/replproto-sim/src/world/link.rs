@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::model::{Model, Trust};
 use crate::network::Network;
 use crate::oracles::{Result, Violation, hold};
-use crate::peer::Peer;
+use crate::peer::{Peer, SETUP_BUDGET};
 use crate::source::File;
 
 /// How long the host waits before it looks again at what it cannot have now.
@@ -34,18 +34,21 @@ impl World {
             .map_err(|error| Violation::new("config", error))?
             .with_blob_tries(self.tries.clone());
         let durable = self.store.sequence();
-        let model = Model::new(
-            self.config.clone(),
-            Epoch(self.epoch),
-            durable,
-            Trust::Honest,
-            now,
-        );
-        self.host = Some(Host::new(self.epoch, receiver, model, &start));
+        let model = Model::new(self.config.clone(), durable, Trust::Honest, now);
+        let mut host = Host::new(self.epoch, receiver, model, &start);
+        if !self.drawn.is_old {
+            host.model.grant_setup(SETUP_BUDGET);
+        }
+        self.host = Some(host);
         let manner = self.manner();
         self.peer = Peer::new(manner, &mut self.rng);
         self.network = Network::default();
-        let latency = self.rng.range(1, 20_000);
+        let slowest = if self.faults.has(Fault::Lag) {
+            5_000_000
+        } else {
+            20_000
+        };
+        let latency = self.rng.range(1, slowest);
         self.after(latency, Event::Connected(self.epoch));
         if !self.is_healing && self.rng.chance(50) {
             return self.befall();

@@ -40,6 +40,9 @@ pub use report::Report;
 const EVENTS_TO_CONVERGE: u64 = 100_000;
 const EVENTS_PER_TRANSACTION: u64 = 500;
 
+/// So many calls at once without a command are too many: each looks at a thousand entries or a megabyte.
+const IDLE_CALLS: u32 = 1000;
+
 #[derive(Clone, Debug)]
 enum Event {
     Dial,
@@ -96,6 +99,8 @@ pub struct World {
     is_healing: bool,
     /// The next link follows at once.
     is_superseded: bool,
+    /// What was acknowledged last.
+    last_committed: Option<CommitId>,
     coverage: Coverage,
     steps: u64,
     trace: Trace,
@@ -225,7 +230,10 @@ impl World {
             Event::Tick(_) => Ok(()),
             Event::Consume => self.consume(),
             Event::Durable(order) => self.durable(order),
-            Event::Committed(id) => self.acknowledge(id.epoch, &Input::Committed(id)),
+            Event::Committed(id) => {
+                self.last_committed = Some(id);
+                self.acknowledge(id.epoch, &Input::Committed(id))
+            }
             Event::Written(blob, bytes) => {
                 self.acknowledge(blob.epoch, &Input::BlobWritten { blob, bytes })
             }
@@ -267,18 +275,24 @@ impl World {
 
     /// Everything that follows at once: commands, a deadline, and what the publisher can send.
     fn settle(&mut self) -> Result {
+        let mut idle_calls = 0;
         while let Some(host) = &mut self.host {
             if let Some(command) = host.receiver.poll_command() {
                 host.model.observe(&command)?;
                 host.model.check(&host.receiver)?;
                 self.coverage.pause(host.receiver.pause_reasons());
                 self.obey(command)?;
+                idle_calls = 0;
             } else if host
                 .receiver
                 .poll_timeout()
                 .is_some_and(|at| at.as_micros() <= self.now)
             {
                 self.input(Input::Tick)?;
+                idle_calls += 1;
+                hold("work", idle_calls < IDLE_CALLS, || {
+                    "asks to be called at once, and does nothing".into()
+                })?;
             } else {
                 break;
             }
@@ -392,6 +406,9 @@ impl World {
         hold("setup", !is_set_up || delivered.is_answered, || {
             "set up without an answer".into()
         })?;
+        if delivered.is_disconnected {
+            host.model.must_close();
+        }
         if delivered.copies != host.copies {
             host.copies = delivered.copies;
             let [begun, ended] = delivered.copies;

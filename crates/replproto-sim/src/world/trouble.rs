@@ -75,6 +75,10 @@ impl World {
                 self.network.way = self.network.way.max(Way::Ending);
                 Ok(())
             }
+            Fault::PeerClose if self.is_connected() && self.rng.chance(300) => {
+                self.peer.disconnect();
+                Ok(())
+            }
             Fault::PeerClose if self.is_connected() => {
                 let codes = [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012];
                 let code = codes[self.rng.below(codes.len() as u64) as usize];
@@ -139,9 +143,12 @@ impl World {
             },
             1 => Input::Pong,
             2 => Input::Skipped { records: 1 },
-            3 => Input::Committed(CommitId {
-                epoch: blob.epoch,
-                number: blob.number,
+            3 => Input::Committed(match self.last_committed {
+                Some(again) if again.epoch.0 == self.epoch => again,
+                _ => CommitId {
+                    epoch: blob.epoch,
+                    number: blob.number,
+                },
             }),
             4 => Input::BlobWritten { blob, bytes: 1 },
             5 => Input::BlobSaved(blob),
