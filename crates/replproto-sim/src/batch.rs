@@ -1,13 +1,18 @@
 //! Worlds of consecutive seeds, over threads; what comes out does not depend on how many.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
 use crate::options::Options;
 use crate::world::{Report, World};
+
+/// A world takes a hundredth of a second or so. One that takes so long is in a loop from which no rule can call it back.
+pub const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// Which worlds to run.
 #[derive(Clone, Copy, Debug)]
@@ -45,52 +50,81 @@ impl Summary {
     }
 }
 
+/// What a thread is doing: the world, by its index, since when.
+type Running = Mutex<Option<(u64, Instant)>>;
+
 impl Batch {
     /// Runs the worlds, and tells after each, in the order of the seeds, what there is so far.
     ///
     /// # Errors
-    /// The first world, in the order of the seeds, that broke a rule.
+    /// The first world, in the order of the seeds, that broke a rule; or one that has been running for [`HANGS_AFTER`], whose
+    /// thread is left to itself.
     pub fn run(&self, mut progress: impl FnMut(&Summary)) -> Result<Summary, Box<Report>> {
-        let next = AtomicU64::new(0);
-        let is_over = AtomicBool::new(false);
-        let work = |done: mpsc::Sender<(u64, Report)>| {
-            while !is_over.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.seeds {
-                    return;
-                }
-                let report = World::run(Options {
-                    seed: self.options.seed.wrapping_add(index),
-                    ..self.options
-                });
-                if done.send((index, report)).is_err() {
-                    return;
-                }
-            }
-        };
-        thread::scope(|scope| {
-            let (sender, reports) = mpsc::channel();
-            for _ in 0..self.jobs.max(1) {
-                let sender = sender.clone();
-                scope.spawn(|| work(sender));
-            }
-            drop(sender);
-            let mut summary = Summary::default();
-            let mut early = BTreeMap::new();
-            for (index, report) in reports {
-                early.insert(index, report);
-                while let Some(report) = early.remove(&summary.worlds) {
-                    if report.violation.is_some() {
-                        is_over.store(true, Ordering::Relaxed);
-                        return Err(Box::new(report));
+        let batch = *self;
+        let next = Arc::new(AtomicU64::new(0));
+        let running: Arc<[Running]> = (0..self.jobs.max(1)).map(|_| Running::default()).collect();
+        let (sender, reports) = mpsc::channel();
+        for job in 0..running.len() {
+            let (next, running, sender) = (next.clone(), running.clone(), sender.clone());
+            thread::spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= batch.seeds {
+                        return;
                     }
-                    summary.add(&report);
-                    progress(&summary);
+                    set(&running[job], Some((index, Instant::now())));
+                    let report = World::run(batch.world(index));
+                    set(&running[job], None);
+                    if sender.send((index, report)).is_err() {
+                        return;
+                    }
                 }
+            });
+        }
+        drop(sender);
+        let mut summary = Summary::default();
+        let mut early = BTreeMap::new();
+        loop {
+            match reports.recv_timeout(Duration::from_secs(1)) {
+                Ok((index, report)) => {
+                    early.insert(index, report);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(index) = running.iter().find_map(hanging) {
+                        return Err(Box::new(Report::hanging(self.world(index))));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(summary),
             }
-            Ok(summary)
-        })
+            while let Some(report) = early.remove(&summary.worlds) {
+                if report.violation.is_some() {
+                    // No thread begins another world.
+                    next.store(self.seeds, Ordering::Relaxed);
+                    return Err(Box::new(report));
+                }
+                summary.add(&report);
+                progress(&summary);
+            }
+        }
     }
+
+    const fn world(&self, index: u64) -> Options {
+        Options {
+            seed: self.options.seed.wrapping_add(index),
+            ..self.options
+        }
+    }
+}
+
+fn set(running: &Running, what: Option<(u64, Instant)>) {
+    *running.lock().unwrap_or_else(PoisonError::into_inner) = what;
+}
+
+/// The world that this thread has been running for too long.
+fn hanging(running: &Running) -> Option<u64> {
+    let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    let (index, since) = (*running)?;
+    (since.elapsed() > HANGS_AFTER).then_some(index)
 }
 
 #[cfg(test)]

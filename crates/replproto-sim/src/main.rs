@@ -60,6 +60,12 @@ struct RunArguments {
     /// Threads; what comes out does not depend on it [default: one for each processor]
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
+    /// Write the trace of a world that breaks a rule as it is, without making it smaller first
+    #[arg(long)]
+    no_shrink: bool,
+    /// Print how often each mark was reached, and why some cannot be
+    #[arg(long)]
+    coverage: bool,
     /// Where the trace of a world that breaks a rule is written
     #[arg(long, value_name = "DIR", default_value = ".")]
     trace_dir: PathBuf,
@@ -134,8 +140,14 @@ fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
     let summary = match done {
         Ok(summary) => summary,
         Err(report) => {
-            let seed = report.options.seed;
-            write_trace(&report, &arguments.trace_dir.join(format!("{seed}.trace")))?;
+            let file = format!("{}.trace", report.options.seed);
+            let file = arguments.trace_dir.join(file);
+            write_trace(&report, &file)?;
+            let hangs = report.steps == 0;
+            if !(arguments.no_shrink || arguments.print || hangs) {
+                println!("\nmade smaller:");
+                shrink_file(&file)?;
+            }
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -143,6 +155,12 @@ fn run(arguments: &RunArguments) -> Result<ExitCode, String> {
         "{} worlds held: {} steps, {} links, trace {:016x}",
         summary.worlds, summary.steps, summary.links, summary.hash
     );
+    if arguments.coverage {
+        for (name, count, unreachable) in summary.coverage.marks() {
+            let why = unreachable.map_or(String::new(), |why| format!(" ({why})"));
+            println!("{count:>12} {name}{why}");
+        }
+    }
     if summary.worlds >= coverage::WORLDS {
         let missing = summary.coverage.missing();
         if !missing.is_empty() {
@@ -165,13 +183,22 @@ fn write_trace(report: &Report, file: &Path) -> Result<(), String> {
         }
     }
     text += &report.trace_file().to_string();
-    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let file = file.display();
+    write(file, &text)?;
     println!("{report}");
+    if let Some(recording) = &report.recording {
+        let file = file.with_extension("recording");
+        write(&file, recording)?;
+        println!("its last link: {}", file.display());
+    }
+    let file = file.display();
     println!("trace file: {file}");
     println!("cargo run -p replproto-sim --release -- shrink {file}");
     println!("cargo run -p replproto-sim --release -- replay {file}");
     Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn read(file: &Path) -> Result<String, String> {

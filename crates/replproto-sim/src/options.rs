@@ -7,6 +7,7 @@
 //! replproto-sim-trace 1
 //! seed 7
 //! steps 300
+//! calm 120
 //! faults cut crash
 //! transactions 60
 //! blob_bytes 6000
@@ -30,8 +31,10 @@ const FORMAT: &str = "replproto-sim-trace 1";
 pub struct Options {
     /// Everything follows from it.
     pub seed: u64,
-    /// Events with faults, before they stop.
+    /// Events before the faults stop.
     pub steps: u64,
+    /// Events before the faults begin.
+    pub calm: u64,
     /// The kinds of faults; `None`: those that the seed draws.
     pub faults: Option<Faults>,
     /// The most transactions that the log has in the beginning; at least 1.
@@ -51,6 +54,7 @@ impl Default for Options {
         Self {
             seed: 0,
             steps: 5000,
+            calm: 0,
             faults: None,
             transactions: 60,
             blob_bytes: 6000,
@@ -84,6 +88,7 @@ impl fmt::Display for TraceFile {
         let Options {
             seed,
             steps,
+            calm,
             faults,
             transactions,
             blob_bytes,
@@ -94,6 +99,7 @@ impl fmt::Display for TraceFile {
         writeln!(f, "{FORMAT}")?;
         writeln!(f, "seed {seed}")?;
         writeln!(f, "steps {steps}")?;
+        writeln!(f, "calm {calm}")?;
         match faults {
             Some(faults) => writeln!(f, "faults {faults}")?,
             None => writeln!(f, "faults drawn")?,
@@ -129,6 +135,7 @@ impl FromStr for TraceFile {
             match name {
                 "seed" => options.seed = count()?,
                 "steps" => options.steps = count()?,
+                "calm" => options.calm = count()?,
                 "faults" if value == "drawn" => options.faults = None,
                 "faults" => {
                     options.faults = Some(value.parse().map_err(|error: String| wrong(&error))?);
@@ -169,6 +176,7 @@ mod tests {
                 options: Options {
                     seed: u64::MAX,
                     steps: 3,
+                    calm: 2,
                     faults,
                     transactions: 1,
                     blob_bytes: 0,

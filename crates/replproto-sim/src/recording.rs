@@ -1,9 +1,11 @@
-//! Recordings of real links, made by `replproto receive --record FILE`, fed to the core again.
+//! Recordings of links, made by `replproto receive --record FILE` or of a world that broke a rule, fed to the core again.
+//! Unlike a trace, which names a world, a recording outlives every change of the simulator.
 //!
 //! A recording is lines of JSON. A link begins with `{"replproto": 1, "epoch": .., "start": .., "config": ..}`; each line
 //! after it is `{"at": .., "input": ..}`, with microseconds since the link began.
 
 mod read;
+mod write;
 
 use std::fmt;
 
@@ -12,6 +14,7 @@ use replproto_core::{BlobTries, Command, Event, Input, Instant, Receiver, Start}
 use crate::model::{Model, Trust};
 use crate::oracles::Violation;
 use read::Line;
+pub(crate) use write::Recorder;
 
 /// What a recording has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

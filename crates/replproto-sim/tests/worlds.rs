@@ -89,7 +89,7 @@ fn a_broken_rule_is_reported_with_all_that_repeats_it() {
     assert_eq!(repeated.status.code(), Some(1));
     let repeated = String::from_utf8_lossy(&repeated.stdout).into_owned();
     let steps = |text: &str| {
-        let (_, steps) = text.split_once("the last steps:\n").expect("steps");
+        let (_, steps) = text.rsplit_once("the last steps:\n").expect("steps");
         let steps = steps.lines().take_while(|line| line.starts_with("  "));
         steps.map(str::to_owned).collect::<Vec<_>>()
     };

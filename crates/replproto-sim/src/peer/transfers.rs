@@ -70,7 +70,7 @@ impl Transfers {
         };
         let faults = self.manner.faults;
         let mut chunks = VecDeque::new();
-        let mut rest = content.clone();
+        let mut rest = content;
         while rest.len() > 1 && rng.chance(800) {
             let longest = (rest.len() as u64 - 1).min(2500);
             let head = rest.split_to(rng.range(1, longest) as usize);

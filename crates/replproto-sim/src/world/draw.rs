@@ -13,6 +13,7 @@ use crate::coverage::Coverage;
 use crate::faults::{Fault, Faults};
 use crate::network::Network;
 use crate::peer::{Manner, Peer};
+use crate::recording::Recorder;
 use crate::rng::Rng;
 use crate::source::{Source, UNWANTED};
 use crate::store::Store;
@@ -101,6 +102,7 @@ impl World {
             coverage: Coverage::default(),
             steps: 0,
             trace: Trace::new(words),
+            recorder: (words == Words::Last).then(Recorder::default),
             rng,
         };
         world.after(0, Event::Dial);

@@ -33,6 +33,9 @@ impl World {
         let receiver = Receiver::new(self.config.clone(), start.clone(), Epoch(self.epoch), now)
             .map_err(|error| Violation::new("config", error))?
             .with_blob_tries(self.tries.clone());
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(Epoch(self.epoch), &start, &self.config, now);
+        }
         let durable = self.store.sequence();
         let model = Model::new(self.config.clone(), durable, Trust::Honest, now);
         let mut host = Host::new(self.epoch, receiver, model, &start);

@@ -22,6 +22,7 @@ use crate::hostile;
 use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Peer;
+use crate::recording::Recorder;
 use crate::rng::Rng;
 use crate::rules;
 use crate::source::Source;
@@ -104,6 +105,8 @@ pub struct World {
     coverage: Coverage,
     steps: u64,
     trace: Trace,
+    /// What the newest link was told, if words are asked for.
+    recorder: Option<Recorder>,
 }
 
 impl World {
@@ -149,12 +152,18 @@ impl World {
             hash: world.trace.hash(),
             coverage: world.coverage,
             last: world.trace.last().map(Into::into).collect(),
+            recording: world.recorder.map(Recorder::finish),
         }
     }
 
     fn live(&mut self) -> Result {
         rules::check(self.options.seed)?;
-        for _ in 0..self.options.steps {
+        let faults = self.faults;
+        self.faults = Faults::NONE;
+        for step in 0..self.options.steps {
+            if step == self.options.calm {
+                self.faults = faults;
+            }
             self.step()?;
         }
         self.heal()?;
@@ -267,6 +276,9 @@ impl World {
             return Ok(());
         };
         self.coverage.input(host.state(), &input);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(now, &input);
+        }
         host.model.told(&input, now);
         let handled = host.receiver.handle(now, input);
         handled.map_err(|misuse| Violation::new("contract", misuse))?;

@@ -23,9 +23,25 @@ pub struct Report {
     pub coverage: Coverage,
     /// The last steps, in words.
     pub last: Vec<String>,
+    /// What the last link of a world that breaks a rule was told, as a recording.
+    pub recording: Option<String>,
 }
 
 impl Report {
+    /// A world that does not come to an end.
+    pub(crate) fn hanging(options: Options) -> Self {
+        Self {
+            options,
+            violation: Some(Violation::new("no hang", "it does not come to an end")),
+            steps: 0,
+            links: 0,
+            hash: 0,
+            coverage: Coverage::default(),
+            last: Vec::new(),
+            recording: None,
+        }
+    }
+
     /// What repeats this run.
     pub fn trace_file(&self) -> TraceFile {
         let violation = self.violation.as_ref();

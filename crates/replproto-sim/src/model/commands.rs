@@ -1,0 +1,196 @@
+//! What each command must be.
+
+use std::time::Duration;
+
+use replproto_core::wire::Message;
+use replproto_core::{
+    AbortReason, BlobId, Close, CloseReason, Command, Event, LinkError, PauseReason,
+};
+
+use super::{CHUNK_OVERHEAD, Model, Transfer, Trust};
+use crate::oracles::{Result, Violation, hold};
+
+impl Model {
+    /// Looks at a command.
+    pub(crate) fn observe(&mut self, command: &Command) -> Result {
+        hold("silence after close", self.close.is_none(), || {
+            format!("{command:?}")
+        })?;
+        match command {
+            Command::Pause(reason) => hold("pauses", self.announced.insert(*reason), || {
+                format!("{reason} twice")
+            }),
+            Command::Resume(reason) => hold("pauses", self.announced.remove(reason), || {
+                format!("{reason} was not raised")
+            }),
+            Command::Event(event) => self.event(event),
+            Command::OpenBlob { blob, .. } => {
+                self.opens += 1;
+                let transfer = Transfer {
+                    heard: self.watchdogs.link_now(),
+                    ..Transfer::default()
+                };
+                let is_new = self.transfers.insert(*blob, transfer).is_none();
+                hold("blobs", is_new, || format!("{blob} is opened twice"))
+            }
+            Command::BlobChunk { blob, bytes, last } => self.chunk(*blob, bytes, *last),
+            Command::AbortBlob { blob, why } => {
+                if *why == AbortReason::Idle {
+                    self.check_idle(*blob)?;
+                }
+                self.has_cut_blob |= self.transfers.get(blob).is_some_and(|it| it.has_ended);
+                let ended = self.end_transfer(*blob);
+                self.aborts += ended;
+                hold("blobs", ended == 1, || {
+                    format!("{blob} is aborted after its end")
+                })
+            }
+            Command::Transmit(bytes) => {
+                self.check_connected()?;
+                self.transmit(bytes)
+            }
+            Command::Ping => {
+                self.watchdogs.pinged();
+                self.check_connected()
+            }
+            Command::Close(close) => self.closed(close),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_connected(&self) -> Result {
+        hold("protocol", self.watchdogs.is_connected(), || {
+            "something is sent before the socket is open".into()
+        })
+    }
+
+    fn chunk(&mut self, blob: BlobId, bytes: &[u8], last: bool) -> Result {
+        let Some(transfer) = self.transfers.get_mut(&blob) else {
+            return Err(Violation::new("blobs", format!("a chunk of {blob}")));
+        };
+        hold("blobs", !transfer.has_ended, || {
+            format!("a chunk of {blob} after its last")
+        })?;
+        transfer.has_ended = last;
+        self.watchdogs.copy_frame();
+        transfer.heard = self.watchdogs.link_now();
+        let pin = self.pins.pin(bytes);
+        transfer.chunks.push_back((bytes.len() as u64, pin));
+        let items = 1 + u64::from(last);
+        self.seen.blob_bytes += bytes.len() as u64;
+        self.blobs.add(items, bytes.len() as u64 + CHUNK_OVERHEAD);
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result {
+        let others = self
+            .announced
+            .iter()
+            .find(|reason| **reason != PauseReason::InboundQueue);
+        hold("pauses", others.is_none(), || {
+            format!("an event while paused for {others:?}")
+        })?;
+        if let Event::Record(_) | Event::EndTransaction(_) | Event::CopyStarted(_) = event {
+            self.watchdogs.copy_frame();
+        }
+        let pin = match event {
+            Event::Record(record) => self.pins.pin(record.key_bytes()),
+            _ => None,
+        };
+        self.events.push_back(pin);
+        self.seen.events += 1;
+        self.seen.records += u64::from(matches!(event, Event::Record(_)));
+        self.seen.transactions += u64::from(matches!(event, Event::EndTransaction(_)));
+        self.consumer.add(1, 0);
+        let (id, cursor) = match event {
+            Event::EndTransaction(end) => (end.id, end.cursor.as_ref()),
+            Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
+                (checkpoint.id, Some(&checkpoint.cursor))
+            }
+            Event::CopyStarted(started) => {
+                self.copy = started.copy_start;
+                return Ok(());
+            }
+            Event::BlobHeld(failure) | Event::BlobGone(failure) => {
+                let is_new = failure.blob.is_none_or(|blob| self.failed.insert(blob));
+                return hold("blobs", is_new, || format!("{event:?} again"));
+            }
+            _ => return Ok(()),
+        };
+        self.commits_out
+            .insert(id, cursor.map(|cursor| cursor.sequence.0));
+        self.commits.add(1, 0);
+        self.seen.checkpoints += u64::from(!matches!(event, Event::EndTransaction(_)));
+        if let Some(cursor) = cursor {
+            let copy = cursor.copy.as_ref().map(|copy| copy.copy_start);
+            let is_stray = self.copy.is_some() && copy.is_some() && copy != self.copy;
+            hold("copies", !is_stray, || {
+                format!("a cursor of {copy:?} in {:?}", self.copy)
+            })?;
+            let (sequence, before) = (cursor.sequence.0, self.handed);
+            hold("durability", sequence >= before, || {
+                format!("the cursor goes from {before} to {sequence}")
+            })?;
+            self.handed = sequence;
+        }
+        Ok(())
+    }
+
+    /// This transfer is given up because nothing of it came for too long. Paused time does not count.
+    fn check_idle(&self, blob: BlobId) -> Result {
+        let heard = self
+            .transfers
+            .get(&blob)
+            .map_or(Duration::ZERO, |it| it.heard);
+        let waited = self.watchdogs.link_now().saturating_sub(heard);
+        hold("watchdogs", waited >= self.config.timeouts.blob, || {
+            format!("{blob} is given up after {waited:?}")
+        })
+    }
+
+    fn transmit(&mut self, bytes: &[u8]) -> Result {
+        if let Ok(Message::CommittedUpdate(sequence)) = Message::decode(bytes) {
+            let (sequence, before, persisted) = (sequence.0, self.confirmed, self.persisted);
+            hold("durability", sequence <= persisted, || {
+                format!("{sequence} confirmed, {persisted} durable")
+            })?;
+            hold("durability", sequence > before, || {
+                format!("{sequence} confirmed after {before}")
+            })?;
+            self.confirmed = sequence;
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, close: &Close) -> Result {
+        hold("pauses", self.announced.is_empty(), || {
+            format!("{:?} at the close", self.announced)
+        })?;
+        let ended = self.saves + self.failures + self.aborts;
+        hold("blobs", self.opens == ended, || {
+            format!("{} opened, {ended} ended", self.opens)
+        })?;
+        let reason = close.frame.as_ref().map_or(0, |frame| frame.reason.len());
+        hold("protocol", reason <= 123, || {
+            format!("a close reason of {reason} bytes")
+        })?;
+        let is_asked = self.is_shut_down || self.is_draining();
+        hold("finality", is_asked || !close.reason.is_final(), || {
+            format!("nobody has asked for it: {}", close.reason)
+        })?;
+        let is_cut = close.reason == CloseReason::Drained && self.has_cut_blob;
+        hold("blobs", !is_cut, || {
+            "a blob that had come whole was drained away".into()
+        })?;
+        self.close = Some(close.clone());
+        match &close.reason {
+            CloseReason::Error(LinkError::TimedOut { watchdog, .. }) => {
+                self.watchdogs.check_not_early(watchdog)
+            }
+            CloseReason::Error(error) => {
+                hold("blame", self.trust == Trust::Unknown, || error.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a receiver must say of itself.
+
+use replproto_core::{PauseReason, Receiver, Stats};
+
+use super::{CHUNK_OVERHEAD, Model, PART_OVERHEAD, Trust};
+use crate::oracles::{Result, hold};
+
+/// Parts that wait are joined to pieces of up to this many bytes.
+const JOINED: u64 = 4096;
+
+/// The most that one call looks at if it finds nothing to hand out.
+const ITEMS_PER_CALL: u64 = 1024;
+
+impl Model {
+    /// What holds after every command and every input.
+    pub(crate) fn check(&mut self, receiver: &Receiver) -> Result {
+        let timeout = receiver.poll_timeout();
+        hold(
+            "liveness",
+            timeout.is_some() != receiver.is_closed(),
+            || format!("deadline {timeout:?}"),
+        )?;
+        if self.is_closed() {
+            let left =
+                receiver.retained_bytes() + receiver.events_out() + receiver.blob_bytes_out();
+            hold("bounds", left == 0, || {
+                format!("{left} left after the close")
+            })?;
+            return self.check_stats(receiver.stats());
+        }
+        hold("silence after close", !receiver.is_closed(), || {
+            "closed without a word".into()
+        })?;
+        self.watchdogs.note(receiver, self.is_unready);
+        self.is_paused = receiver.is_paused();
+        let flow = &self.config.flow;
+        let (events, counted) = (receiver.events_out(), self.events.len() as u64);
+        hold("bounds", events == counted, || {
+            format!("{events} events out, not {counted}")
+        })?;
+        hold("bounds", events <= flow.consumer.high.items + 1, || {
+            format!("{events} events out")
+        })?;
+        let (commits, counted) = (receiver.commits_out(), self.commits_out.len() as u64);
+        hold("bounds", commits == counted, || {
+            format!("{commits} commits out, not {counted}")
+        })?;
+        hold("bounds", commits <= flow.commits.high.items + 1, || {
+            format!("{commits} commits out")
+        })?;
+        let blobs = receiver.blob_bytes_out();
+        let largest_piece = self.largest_part.max(JOINED);
+        let most = flow.blobs.high.bytes + largest_piece + CHUNK_OVERHEAD;
+        hold("bounds", blobs <= most, || {
+            format!("{blobs} bytes of blobs out")
+        })?;
+        // An item that spans parts is joined while the part in which it ends is still held.
+        let most = flow.inbound.high.bytes + 2 * self.largest_message + 2 * PART_OVERHEAD;
+        let retained = receiver.retained_bytes();
+        hold(
+            "bounds",
+            retained <= most.saturating_add(self.overrun),
+            || format!("{retained} bytes retained"),
+        )?;
+        self.check_work(receiver.stats())
+    }
+
+    /// The counters of a link that is over are those of what was seen of it.
+    fn check_stats(&self, stats: &Stats) -> Result {
+        let counts = [
+            ("blobs_opened", stats.blobs_opened, self.opens),
+            ("blobs_saved", stats.blobs_saved, self.saves),
+            ("blobs_aborted", stats.blobs_aborted, self.aborts),
+            ("events", stats.events, self.seen.events),
+            ("records", stats.records, self.seen.records),
+            ("transactions", stats.transactions, self.seen.transactions),
+            ("checkpoints", stats.checkpoints, self.seen.checkpoints),
+            ("commits", stats.commits, self.seen.commits),
+            ("blob_bytes", stats.blob_bytes, self.seen.blob_bytes),
+            ("bytes", stats.bytes, self.seen.bytes),
+        ];
+        for (name, count, seen) in counts {
+            hold("counters", count == seen, || {
+                format!("{name} is {count}, and {seen} were seen")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One call passes over a bounded number of entries.
+    fn check_work(&mut self, stats: &Stats) -> Result {
+        let skipped = stats.skipped_unknown + stats.skipped_local + stats.skipped_unwanted;
+        let at_once = skipped - self.skipped;
+        self.skipped = skipped;
+        hold("work", at_once <= ITEMS_PER_CALL, || {
+            format!("{at_once} entries passed over by one call")
+        })
+    }
+
+    /// What holds when the receiver has nothing more to do.
+    pub(crate) fn check_at_rest(&mut self, receiver: &Receiver) -> Result {
+        if self.is_closed() {
+            return Ok(());
+        }
+        hold("liveness", !self.must_close, || {
+            "the link is open after its end".into()
+        })?;
+        let reasons = receiver.pause_reasons();
+        let is_announced = PauseReason::ALL
+            .into_iter()
+            .all(|reason| reasons.contains(reason) == self.announced.contains(&reason));
+        let is_paused = receiver.is_paused();
+        let is_right = is_paused == (!reasons.is_empty() || self.is_draining());
+        hold("pauses", is_right && is_announced, || {
+            format!(
+                "paused {is_paused} for {reasons}, announced {:?}",
+                self.announced
+            )
+        })?;
+        let raised = [
+            (PauseReason::ConsumerQueue, self.consumer.is_raised),
+            (PauseReason::CommitBacklog, self.commits.is_raised),
+            (PauseReason::BlobStream, self.blobs.is_raised),
+            (
+                PauseReason::NotReady,
+                self.is_unready && receiver.is_set_up(),
+            ),
+        ];
+        for (reason, is_raised) in raised {
+            hold("pauses", reasons.contains(reason) == is_raised, || {
+                format!("{reason} should be {is_raised}, and the reasons are {reasons}")
+            })?;
+        }
+        let (blobs, counted) = (receiver.blob_bytes_out(), self.blobs.now.bytes);
+        hold("bounds", blobs == counted, || {
+            format!("{blobs} bytes of blobs out, not {counted}")
+        })?;
+        let (retained, pinned) = (receiver.retained_bytes(), self.pins.bytes);
+        hold("bounds", retained >= pinned, || {
+            format!("{retained} bytes retained, and {pinned} are pinned")
+        })?;
+        let has_releaser = !self.events.is_empty()
+            || !self.commits_out.is_empty()
+            || !self.transfers.is_empty()
+            || self.is_unready
+            || self.is_draining();
+        hold("liveness", !is_paused || has_releaser, || {
+            format!("nothing lifts {reasons}")
+        })?;
+        self.watchdogs.check_none_is_late(receiver)?;
+        self.check_idle_transfers(reasons.is_empty())?;
+        if reasons.is_empty() {
+            self.overrun = 0;
+            self.pins.forget_decoded();
+        }
+        Ok(())
+    }
+
+    /// A transfer of which nothing comes any more has failed, soon after its time.
+    fn check_idle_transfers(&mut self, is_reading: bool) -> Result {
+        let now = self.watchdogs.link_now();
+        if !is_reading || self.trust == Trust::Unknown || now < self.none_is_idle_before {
+            return Ok(());
+        }
+        // The receiver looks for them at most 128 times within the limit.
+        let most = self.config.timeouts.blob + self.config.timeouts.blob / 100;
+        self.none_is_idle_before = now + most;
+        for (blob, transfer) in self.transfers.iter().filter(|(_, it)| !it.has_ended) {
+            let latest = transfer.heard + most;
+            hold("watchdogs", now <= latest, || {
+                format!("{blob} is silent since {:?}, now {now:?}", transfer.heard)
+            })?;
+            self.none_is_idle_before = self.none_is_idle_before.min(latest);
+        }
+        Ok(())
+    }
+}
