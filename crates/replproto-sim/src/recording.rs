@@ -132,6 +132,10 @@ impl Link {
             done.records += u64::from(matches!(command, Command::Event(Event::Record(_))));
             show(format_args!("{} {}", at.as_micros(), Shown(&command)));
         }
+        // A receiver that asks to be called again at once has not come to rest.
+        if self.receiver.poll_timeout().is_some_and(|due| due <= at) {
+            return Ok(());
+        }
         self.model.check_at_rest(&self.receiver)
     }
 }

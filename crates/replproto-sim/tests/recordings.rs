@@ -26,6 +26,22 @@ fn a_recorded_link_is_the_same_again() {
 }
 
 #[test]
+fn what_broke_a_rule_once_holds() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/traces");
+    let mut recordings = 0;
+    for file in std::fs::read_dir(dir).expect("the traces") {
+        let file = file.expect("a file").path();
+        if file.extension().is_some_and(|kind| kind == "recording") {
+            let text = std::fs::read_to_string(&file).expect("it is readable");
+            let (done, _) = shown(&text);
+            assert!(done.is_ok(), "{}: {done:?}", file.display());
+            recordings += 1;
+        }
+    }
+    assert!(recordings >= 3);
+}
+
+#[test]
 fn two_recorded_links_follow_each_other() {
     let (done, _) = shown(&RECORDING.repeat(2));
     assert_eq!(done.expect("every rule holds").links, 2);

@@ -156,7 +156,7 @@ const fn short_timeouts() -> Timeouts {
     Timeouts {
         ping_interval: Duration::from_secs(1),
         ping_timeout: Duration::from_secs(3),
-        copy_timeout: Duration::from_secs(8),
+        copy_timeout: Duration::from_secs(2),
         setup: Duration::from_secs(2),
         blob: Duration::from_secs(6),
         blob_gap: Duration::from_secs(5),
