@@ -250,17 +250,24 @@ impl World {
             Event::Ready => self.input(Input::Ready),
             Event::Write => {
                 if !self.is_healing {
-                    // No more than can be caught up with.
-                    let behind = self.source.log.len() - self.source.after(self.store.sequence());
-                    if (behind as u64) < self.options.transactions {
-                        self.source.write(&mut self.rng);
-                    }
+                    self.write();
                     let pause = self.rng.range(1000, self.drawn.write_micros);
                     self.after(pause, Event::Write);
                 }
                 Ok(())
             }
             Event::Trouble => self.trouble(),
+        }
+    }
+
+    /// The publisher commits a transaction, unless the receiver has too much to catch up with. A copy needs nothing of the log
+    /// before it.
+    fn write(&mut self) {
+        let durable = self.store.sequence();
+        let behind = self.source.log.len() - self.source.after(durable);
+        let most = self.options.transactions * if durable > 0.0 { 1 } else { 4 };
+        if (behind as u64) < most {
+            self.source.write(&mut self.rng);
         }
     }
 
