@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::rng::Rng;
 
 /// The first position of the log, in milliseconds since 1970; with a fraction, which must not be lost.
@@ -165,18 +167,38 @@ impl Source {
     pub(crate) fn is_gone(file: File) -> bool {
         Rng::new(u64::from(file.0)).below(9) == 0
     }
+}
 
-    /// The content of a blob, which follows from its file id: fewer bytes than `end`.
-    pub(crate) fn content(file: File, end: u64) -> Vec<u8> {
+/// The contents of the blobs: slices of noise, so that none has to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    noise: Bytes,
+    /// Blobs have fewer bytes than this.
+    end: u64,
+}
+
+impl Contents {
+    /// Where a content may begin in the noise.
+    const STARTS: u64 = 4096;
+
+    pub(crate) fn new(end: u64) -> Self {
+        let mut rng = Rng::new(end);
+        let words = (0..(Self::STARTS + end).div_ceil(8)).map(|_| rng.next().to_le_bytes());
+        Self {
+            noise: words.flatten().collect(),
+            end,
+        }
+    }
+
+    /// The content of a blob, which follows from its file id.
+    pub(crate) fn of(&self, file: File) -> Bytes {
         let mut rng = Rng::new(u64::from(file.0));
         let length = match rng.below(5) {
             0 => 0,
-            1 => rng.below(end.min(20)),
-            _ => rng.below(end),
+            1 => rng.below(self.end.min(20)),
+            _ => rng.below(self.end),
         };
-        let words = (0..length.div_ceil(8)).map(|_| rng.next().to_le_bytes());
-        let mut content: Vec<u8> = words.flatten().collect();
-        content.truncate(length as usize);
-        content
+        let start = rng.below(Self::STARTS) as usize;
+        self.noise.slice(start..start + length as usize)
     }
 }

@@ -15,7 +15,7 @@ use replproto_core::{Sequence, TableDefinition, WallTime};
 
 use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
-use crate::source::{Key, Place, Row, Source, TABLES};
+use crate::source::{Contents, Key, Place, Row, Source, TABLES};
 use batch::{Odd, Tables};
 use transfers::Transfers;
 
@@ -84,8 +84,6 @@ enum Stage {
 pub(crate) struct Manner {
     pub(crate) is_old: bool,
     pub(crate) faults: Faults,
-    /// The size below which blobs stay.
-    pub(crate) blob_bytes: u64,
     /// One blob of so many cannot be read, if any.
     pub(crate) reads_per_failure: u64,
 }
@@ -110,12 +108,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(manner: Manner, rng: &mut Rng) -> Self {
+    pub(crate) fn new(manner: Manner, contents: Contents, rng: &mut Rng) -> Self {
         Self {
             manner,
             stage: Stage::Waiting,
             out: VecDeque::new(),
-            transfers: Transfers::new(manner),
+            transfers: Transfers::new(manner, contents),
             tables: Tables::new(rng),
             has_sent_rows: false,
             has_recopied: false,

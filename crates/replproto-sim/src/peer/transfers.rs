@@ -9,7 +9,7 @@ use replproto_core::wire::message::ChunkHeader;
 use super::Manner;
 use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
-use crate::source::{File, Source};
+use crate::source::{Contents, File, Source};
 
 /// A transfer that is under way.
 #[derive(Debug)]
@@ -25,14 +25,16 @@ struct Transfer {
 #[derive(Debug)]
 pub(super) struct Transfers {
     manner: Manner,
+    contents: Contents,
     transfers: Vec<Transfer>,
     next: u64,
 }
 
 impl Transfers {
-    pub(super) const fn new(manner: Manner) -> Self {
+    pub(super) const fn new(manner: Manner, contents: Contents) -> Self {
         Self {
             manner,
+            contents,
             transfers: Vec::new(),
             next: 0,
         }
@@ -61,7 +63,7 @@ impl Transfers {
         if id.is_none() && self.transfers.iter().any(is_same) {
             return None;
         }
-        let content = Bytes::from(Source::content(file, self.manner.blob_bytes));
+        let content = self.contents.of(file);
         let header = ChunkHeader {
             file: file.to_string(),
             transfer: id,

@@ -8,7 +8,7 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::host::{Blob, Item};
 use crate::oracles::{Result, hold};
-use crate::source::{File, Source};
+use crate::source::File;
 use crate::store::{Job, Step};
 
 /// A commit that waits for its blobs.
@@ -112,8 +112,7 @@ impl World {
             });
         }
         let is_tainted = host.is_tainted;
-        let size = self.options.blob_bytes;
-        let content = settled.file.map(|file| Source::content(file, size));
+        let content = settled.file.map(|file| self.contents.of(file));
         let is_right = content.is_some_and(|content| content == settled.content);
         hold("blobs", is_right || is_tainted, || {
             format!("blob {:?} has other bytes than its source", settled.file)

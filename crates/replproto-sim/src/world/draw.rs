@@ -15,7 +15,7 @@ use crate::network::Network;
 use crate::peer::{Manner, Peer};
 use crate::recording::Recorder;
 use crate::rng::Rng;
-use crate::source::{Source, UNWANTED};
+use crate::source::{Contents, Source, UNWANTED};
 use crate::store::Store;
 use crate::trace::{Trace, Words};
 
@@ -69,9 +69,9 @@ impl World {
         let manner = Manner {
             is_old: drawn.is_old,
             faults,
-            blob_bytes: options.blob_bytes,
             reads_per_failure: drawn.reads_per_failure,
         };
+        let contents = Contents::new(options.blob_bytes);
         let mut world = Self {
             options,
             faults,
@@ -81,11 +81,12 @@ impl World {
             config,
             first_start,
             source,
+            contents: contents.clone(),
             store: Store::default(),
             checks: Checks::new(faults.has(Fault::Hostile)),
             host: None,
             retired: None,
-            peer: Peer::new(manner, &mut rng),
+            peer: Peer::new(manner, contents, &mut rng),
             network: Network::default(),
             disk: Disk::default(),
             is_delivering: false,
@@ -115,7 +116,6 @@ impl World {
         Manner {
             is_old: self.drawn.is_old,
             faults: self.faults,
-            blob_bytes: self.options.blob_bytes,
             reads_per_failure: self.drawn.reads_per_failure,
         }
     }

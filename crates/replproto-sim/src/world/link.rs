@@ -44,7 +44,7 @@ impl World {
         }
         self.host = Some(host);
         let manner = self.manner();
-        self.peer = Peer::new(manner, &mut self.rng);
+        self.peer = Peer::new(manner, self.contents.clone(), &mut self.rng);
         self.network = Network::default();
         let slowest = if self.faults.has(Fault::Lag) {
             5_000_000

@@ -25,7 +25,7 @@ use crate::peer::Peer;
 use crate::recording::Recorder;
 use crate::rng::Rng;
 use crate::rules;
-use crate::source::Source;
+use crate::source::{Contents, Source};
 use crate::store::Store;
 use crate::trace::{Trace, Words};
 use checks::Checks;
@@ -80,6 +80,7 @@ pub struct World {
     config: Config,
     first_start: Start,
     source: Source,
+    contents: Contents,
     store: Store,
     checks: Checks,
     host: Option<Host>,
