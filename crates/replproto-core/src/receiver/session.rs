@@ -241,9 +241,10 @@ impl Receiver {
             .set(Timer::Ping, self.config.timeouts.ping_interval);
     }
 
-    /// The peer is alive.
+    /// The peer is alive. Whether reading is paused is what the link's clock says: while a part is decoded the reasons may
+    /// be gone for a moment and come back, without a pause that ends.
     pub(super) fn heard(&mut self) {
-        let is_reading = self.flow.reasons().is_empty() && !self.is_draining;
+        let is_reading = !self.timers.is_paused() && !self.is_draining;
         if is_reading && self.session.is_connected() {
             let limit = self.silence_limit();
             self.timers.set(Timer::Silence, limit);

@@ -88,6 +88,11 @@ impl Timers {
             .saturating_sub(self.paused_before)
     }
 
+    /// Whether reading is paused.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused_since.is_some()
+    }
+
     /// Reading is paused or goes on. Gives whether that is new.
     pub(super) fn set_paused(&mut self, is_paused: bool) -> bool {
         match (self.paused_since, is_paused) {

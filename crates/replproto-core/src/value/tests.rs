@@ -355,6 +355,21 @@ proptest! {
     }
 
     #[test]
+    fn fields_that_are_read_lazily_are_those_of_the_whole(
+        fields in prop::collection::btree_map("[a-c$_]{1,3}", tree(), 0..8),
+    ) {
+        let value = Value::Object(fields.clone().into_iter().collect());
+        let bytes = value.encode(Profile::Table).unwrap();
+        let dictionary = Dictionary::default();
+        let raw = RawValue::new(&bytes, &dictionary);
+        for (name, expected) in fields {
+            let field = raw.field(&name).unwrap().expect("it is there");
+            prop_assert_eq!(field.decode().unwrap(), expected);
+        }
+        prop_assert!(raw.field("d").unwrap().is_none());
+    }
+
+    #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         let dictionary = Dictionary::decode(
             Some(b"\x91\x95\x93\x03\x00\xa1a\x93\x00\x04\xa1b\x93\x01\x02\xa1c\x93\x02\x01\xa1d\x93\x01\x01\xa1e"),
