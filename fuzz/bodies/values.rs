@@ -6,8 +6,9 @@ use replproto_core::value::{
 
 use super::alloc;
 
-/// Definitions inside a value are remembered while it is read; nothing else is.
-const READ_PER_BYTE: usize = 32;
+/// Definitions inside a value are remembered while it is read; nothing else is. A name of one byte is a text of 16 bytes, in
+/// a list that grows by doubling, with the old one beside the new one.
+const READ_PER_BYTE: usize = 64;
 const READ_FREE: usize = 2048;
 /// For each unit of work that a value may unfold to: 16 units pay for a field of a tree, whose list grows by doubling.
 const TREE_PER_WORK: usize = 16;

@@ -18,7 +18,8 @@ pub(crate) fn corrupt(message: Outgoing, rng: &mut Rng) -> Vec<Outgoing> {
             let length = rng.below(bytes.len() as u64 + 1) as usize;
             vec![with(bytes.slice(..length))]
         }
-        2 => vec![with(bytes.clone()), with(bytes)],
+        // Other memory, as from a socket.
+        2 => vec![with(Bytes::copy_from_slice(&bytes)), with(bytes)],
         3 => Vec::new(),
         4 => {
             let noise = (0..rng.below(200)).map(|_| rng.next() as u8);
