@@ -109,6 +109,8 @@ impl Model {
             }
             Event::CopyStarted(started) => {
                 self.copy = started.copy_start;
+                // If one was at its end, it is not any more.
+                self.watchdogs.rows_ended = None;
                 return Ok(());
             }
             Event::BlobHeld(failure) | Event::BlobGone(failure) => {
