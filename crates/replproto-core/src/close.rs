@@ -58,7 +58,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Whether the host should dial again. Everything is transient but what the host asked for itself
+    /// Whether the host should not dial again: only if it has asked for the end itself. Everything else is transient
     /// (`protocol.md` section 1.3, rule of B).
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Shutdown | Self::Drained | Self::DrainTimedOut)

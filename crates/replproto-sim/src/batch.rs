@@ -11,7 +11,11 @@ use crate::coverage::Coverage;
 use crate::options::Options;
 use crate::world::{Report, World};
 
-/// A world takes a hundredth of a second or so. One that takes so long is in a loop from which no rule can call it back.
+/// How often to look whether a world hangs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A million steps take a second or so. A world that takes so long for each million that was begun is in a loop from which
+/// no rule can call it back.
 pub const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// Which worlds to run.
@@ -84,16 +88,21 @@ impl Batch {
         drop(sender);
         let mut summary = Summary::default();
         let mut early = BTreeMap::new();
+        let mut looked = Instant::now();
         loop {
-            match reports.recv_timeout(Duration::from_secs(1)) {
+            if looked.elapsed() > LOOK_EVERY {
+                looked = Instant::now();
+                let limit = HANGS_AFTER
+                    * (1 + u32::try_from(self.options.steps / 1_000_000).unwrap_or(u32::MAX - 1));
+                if let Some(index) = running.iter().find_map(|it| hanging(it, limit)) {
+                    return Err(Box::new(Report::hanging(self.world(index))));
+                }
+            }
+            match reports.recv_timeout(LOOK_EVERY) {
                 Ok((index, report)) => {
                     early.insert(index, report);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(index) = running.iter().find_map(hanging) {
-                        return Err(Box::new(Report::hanging(self.world(index))));
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(summary),
             }
             while let Some(report) = early.remove(&summary.worlds) {
@@ -121,10 +130,10 @@ fn set(running: &Running, what: Option<(u64, Instant)>) {
 }
 
 /// The world that this thread has been running for too long.
-fn hanging(running: &Running) -> Option<u64> {
+fn hanging(running: &Running, limit: Duration) -> Option<u64> {
     let running = running.lock().unwrap_or_else(PoisonError::into_inner);
     let (index, since) = (*running)?;
-    (since.elapsed() > HANGS_AFTER).then_some(index)
+    (since.elapsed() > limit).then_some(index)
 }
 
 #[cfg(test)]

@@ -91,8 +91,11 @@ impl Receiver {
             .map_err(|error| misuse(blob, bytes, &error))?;
         match written {
             Some(released) => {
+                let is_progress = released.items > 0 || released.bytes > 0;
                 self.release(released);
-                self.progress();
+                if is_progress {
+                    self.progress();
+                }
             }
             None => self.stats.late_acknowledgements += 1,
         }
@@ -157,11 +160,8 @@ impl Receiver {
     }
 
     pub(super) fn set_unready(&mut self, is_unready: bool) {
-        let was_unready = core::mem::replace(&mut self.is_unready, is_unready);
+        self.is_unready = is_unready;
         self.watch_readiness();
-        if was_unready && !is_unready {
-            self.progress();
-        }
     }
 
     /// Before the link is set up nothing is for the application, and the handshake must not wait for it.

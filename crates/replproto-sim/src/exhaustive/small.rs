@@ -312,9 +312,6 @@ impl<'a> Small<'a> {
                 self.books.failed(failed.file);
             }
             self.last_blob = failed.blob;
-        }
-        if self.last_blob.epoch == EPOCH {
-            // Also when it is late: the store is alive.
             self.waits.acted(self.now);
         }
         self.input(Input::BlobFailed {

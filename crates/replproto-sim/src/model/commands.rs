@@ -7,7 +7,7 @@ use replproto_core::{
     AbortReason, BlobId, Close, CloseReason, Command, Event, LinkError, PauseReason,
 };
 
-use super::{CHUNK_OVERHEAD, Model, Transfer, Trust};
+use super::{CHUNK_OVERHEAD, EVENT_OVERHEAD, EventOut, Model, Transfer, Trust};
 use crate::oracles::{Result, Violation, hold};
 
 impl Model {
@@ -93,15 +93,22 @@ impl Model {
         if let Event::Record(_) | Event::EndTransaction(_) | Event::CopyStarted(_) = event {
             self.watchdogs.copy_frame();
         }
-        let pin = match event {
-            Event::Record(record) => self.pins.pin(record.key_bytes()),
-            _ => None,
+        let (size, pin) = match event {
+            Event::Record(record) => (record.size(), self.pins.pin(record.key_bytes())),
+            Event::RecordSkipped(skipped) => (skipped.key.len(), None),
+            Event::Schema(_) | Event::Table(_) => {
+                self.is_inexact = true;
+                (0, None)
+            }
+            _ => (0, None),
         };
-        self.events.push_back(pin);
+        let bytes = size as u64 + EVENT_OVERHEAD;
+        self.events.push_back(EventOut { bytes, pin });
         self.seen.events += 1;
+        self.seen.skipped_undecodable += u64::from(matches!(event, Event::RecordSkipped(_)));
         self.seen.records += u64::from(matches!(event, Event::Record(_)));
         self.seen.transactions += u64::from(matches!(event, Event::EndTransaction(_)));
-        self.consumer.add(1, 0);
+        self.consumer.add(1, bytes);
         let (id, cursor) = match event {
             Event::EndTransaction(end) => (end.id, end.cursor.as_ref()),
             Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
@@ -160,6 +167,7 @@ impl Model {
                 format!("{sequence} confirmed after {before}")
             })?;
             self.confirmed = sequence;
+            self.seen.confirmations += 1;
         }
         Ok(())
     }
@@ -189,6 +197,7 @@ impl Model {
             CloseReason::Error(LinkError::TimedOut { watchdog, .. }) => {
                 self.watchdogs.check_not_early(watchdog)
             }
+            CloseReason::DrainTimedOut => self.watchdogs.check_drained_late(),
             CloseReason::Error(error) => {
                 hold("blame", self.trust == Trust::Unknown, || error.to_string())
             }

@@ -21,7 +21,8 @@ use gauge::Gauge;
 use pins::{Pin, Pins};
 use watchdogs::Watchdogs;
 
-/// What the core charges for a chunk, and at most for a part of a message, besides its bytes.
+/// What the core charges for an event, a chunk, and at most for a part of a message, besides its bytes.
+const EVENT_OVERHEAD: u64 = 192;
 const CHUNK_OVERHEAD: u64 = 512;
 const PART_OVERHEAD: u64 = 128;
 
@@ -44,6 +45,13 @@ struct Transfer {
     heard: Duration,
 }
 
+/// An event that is out.
+#[derive(Debug)]
+struct EventOut {
+    bytes: u64,
+    pin: Option<Pin>,
+}
+
 /// One link as its host sees it.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -56,7 +64,9 @@ pub(crate) struct Model {
     watchdogs: Watchdogs,
     pins: Pins,
     /// Events that are out, oldest first, and what they point into.
-    events: VecDeque<Option<Pin>>,
+    events: VecDeque<EventOut>,
+    /// An event was out, since there were none, whose size only the receiver knows.
+    is_inexact: bool,
     /// What is out and not durable, with the sequences of its cursors.
     commits_out: BTreeMap<CommitId, Option<f64>>,
     transfers: BTreeMap<BlobId, Transfer>,
@@ -104,6 +114,7 @@ impl Model {
             watchdogs: Watchdogs::new(config.timeouts, now),
             pins: Pins::default(),
             events: VecDeque::new(),
+            is_inexact: false,
             commits_out: BTreeMap::new(),
             transfers: BTreeMap::new(),
             failed: BTreeSet::new(),
@@ -172,10 +183,11 @@ impl Model {
             }
             Input::Heard { bytes: 1.. } | Input::Pong => self.watchdogs.heard(),
             Input::Consumed { events } => {
-                for pin in self.events.drain(..*events as usize) {
+                for EventOut { bytes, pin } in self.events.drain(..*events as usize) {
                     self.pins.unpin(pin);
-                    self.consumer.remove(1, 0);
+                    self.consumer.remove(1, bytes);
                 }
+                self.is_inexact &= !self.events.is_empty();
                 if *events > 0 {
                     self.watchdogs.progress();
                 }
@@ -199,10 +211,8 @@ impl Model {
                 self.failures += ended;
                 self.store_progress(ended);
             }
-            Input::Ready if self.is_unready => {
-                self.is_unready = false;
-                self.watchdogs.progress();
-            }
+            Input::Ready => self.is_unready = false,
+            Input::Skipped { records } => self.seen.skipped_by_host += records,
             Input::NotReady => self.is_unready = true,
             Input::Drain { deadline } => self.watchdogs.drain = Some(*deadline),
             Input::TextMessage | Input::TooLarge { .. } | Input::PeerClosed { .. } => {
@@ -227,18 +237,22 @@ impl Model {
         let Some(transfer) = self.transfers.get_mut(&blob) else {
             return;
         };
-        self.watchdogs.progress();
         self.blobs.remove(0, bytes);
         let mut left = bytes;
+        let mut released = 0;
         while let Some((unwritten, pin)) = transfer.chunks.front_mut() {
             if *unwritten > left {
                 *unwritten -= left;
-                return;
+                break;
             }
             left -= *unwritten;
             self.pins.unpin(*pin);
             self.blobs.remove(1, CHUNK_OVERHEAD);
             transfer.chunks.pop_front();
+            released += 1;
+        }
+        if bytes + released > 0 {
+            self.watchdogs.progress();
         }
     }
 

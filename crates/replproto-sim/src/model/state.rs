@@ -78,6 +78,21 @@ impl Model {
             ("commits", stats.commits, self.seen.commits),
             ("blob_bytes", stats.blob_bytes, self.seen.blob_bytes),
             ("bytes", stats.bytes, self.seen.bytes),
+            (
+                "confirmations",
+                stats.confirmations,
+                self.seen.confirmations,
+            ),
+            (
+                "skipped_by_host",
+                stats.skipped_by_host,
+                self.seen.skipped_by_host,
+            ),
+            (
+                "skipped_undecodable",
+                stats.skipped_undecodable,
+                self.seen.skipped_undecodable,
+            ),
         ];
         for (name, count, seen) in counts {
             hold("counters", count == seen, || {
@@ -117,20 +132,7 @@ impl Model {
                 self.announced
             )
         })?;
-        let raised = [
-            (PauseReason::ConsumerQueue, self.consumer.is_raised),
-            (PauseReason::CommitBacklog, self.commits.is_raised),
-            (PauseReason::BlobStream, self.blobs.is_raised),
-            (
-                PauseReason::NotReady,
-                self.is_unready && receiver.is_set_up(),
-            ),
-        ];
-        for (reason, is_raised) in raised {
-            hold("pauses", reasons.contains(reason) == is_raised, || {
-                format!("{reason} should be {is_raised}, and the reasons are {reasons}")
-            })?;
-        }
+        self.check_reasons(receiver)?;
         let (blobs, counted) = (receiver.blob_bytes_out(), self.blobs.now.bytes);
         hold("bounds", blobs == counted, || {
             format!("{blobs} bytes of blobs out, not {counted}")
@@ -139,19 +141,63 @@ impl Model {
         hold("bounds", retained >= pinned, || {
             format!("{retained} bytes retained, and {pinned} are pinned")
         })?;
-        let has_releaser = !self.events.is_empty()
-            || !self.commits_out.is_empty()
-            || !self.transfers.is_empty()
-            || self.is_unready
-            || self.is_draining();
-        hold("liveness", !is_paused || has_releaser, || {
-            format!("nothing lifts {reasons}")
-        })?;
         self.watchdogs.check_none_is_late(receiver)?;
         self.check_idle_transfers(reasons.is_empty())?;
         if reasons.is_empty() {
             self.overrun = 0;
             self.pins.forget_decoded();
+        }
+        Ok(())
+    }
+
+    /// The reasons to pause are those that follow from the counts, and something that is out can lift each of them.
+    fn check_reasons(&self, receiver: &Receiver) -> Result {
+        let reasons = receiver.pause_reasons();
+        let retained = receiver.retained_bytes();
+        let inbound = &self.config.flow.inbound;
+        let is_held = self.pins.bytes > 0;
+        let is_queued = reasons.contains(PauseReason::InboundQueue);
+        let is_consuming = !self.events.is_empty();
+        let is_writing = self.blobs.now.items > 0;
+        let is_unready = self.is_unready && receiver.is_set_up();
+        // For each: whether it must be raised, whether it may be, and whether anything can lift it without the peer.
+        let rules = [
+            (
+                PauseReason::InboundQueue,
+                // What is held for an item that is not here whole can only grow.
+                is_held && retained > inbound.high.bytes,
+                is_queued && retained > inbound.low.bytes,
+                is_consuming || is_writing || reasons.iter().count() > 1,
+            ),
+            (
+                PauseReason::ConsumerQueue,
+                self.consumer.is_raised,
+                self.consumer.is_raised || self.is_inexact,
+                is_consuming,
+            ),
+            (
+                PauseReason::CommitBacklog,
+                self.commits.is_raised,
+                self.commits.is_raised,
+                !self.commits_out.is_empty(),
+            ),
+            (
+                PauseReason::BlobStream,
+                self.blobs.is_raised,
+                self.blobs.is_raised,
+                is_writing,
+            ),
+            (PauseReason::NotReady, is_unready, is_unready, is_unready),
+        ];
+        for (reason, must, may, can_end) in rules {
+            let is_raised = reasons.contains(reason);
+            let is_right = if is_raised { may } else { !must };
+            hold("pauses", is_right, || {
+                format!("{reason} is {is_raised}, and the reasons are {reasons}")
+            })?;
+            hold("liveness", !is_raised || can_end, || {
+                format!("nothing lifts {reason}")
+            })?;
         }
         Ok(())
     }

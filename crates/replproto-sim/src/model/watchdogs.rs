@@ -186,6 +186,14 @@ impl Watchdogs {
         Ok(())
     }
 
+    /// A drain is given up. Was it time?
+    pub(super) fn check_drained_late(&self) -> Result {
+        let is_late = self.drain.is_some_and(|deadline| self.now >= deadline);
+        hold("watchdogs", is_late, || {
+            format!("a drain until {:?} is given up", self.drain)
+        })
+    }
+
     /// This one has fired. Was it time?
     pub(super) fn check_not_early(&self, watchdog: &Watchdog) -> Result {
         let timeouts = &self.timeouts;
@@ -204,6 +212,10 @@ impl Watchdogs {
             Watchdog::CopyProgress => {
                 let waited = self.link_now().saturating_sub(self.copy_frame);
                 (waited, timeouts.blob)
+            }
+            Watchdog::CopyFinish => {
+                let ended = self.rows_ended.unwrap_or(Instant::ZERO);
+                (self.now.since(ended), timeouts.copy_timeout)
             }
             // These begin at moments that only the receiver knows.
             _ => return Ok(()),

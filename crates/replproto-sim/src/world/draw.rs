@@ -137,6 +137,8 @@ fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
     let flow = &mut config.flow;
     flow.consumer.high.items = pick(rng, [1, 7, 100]);
     flow.consumer.low.items = rng.below(flow.consumer.high.items);
+    flow.consumer.high.bytes = pick(rng, [1200, 4 << 20, 4 << 20]);
+    flow.consumer.low.bytes = flow.consumer.high.bytes / 2;
     flow.commits.high.items = pick(rng, [1, 4, 150]);
     flow.commits.low.items = rng.below(flow.commits.high.items);
     flow.inbound.high.bytes = pick(rng, [700, 16 << 10, 4 << 20]);
