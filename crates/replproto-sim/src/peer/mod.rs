@@ -127,7 +127,8 @@ impl Peer {
 
     /// Whether this fault strikes now.
     fn strikes(&mut self, fault: Fault, per_mille: u64, rng: &mut Rng) -> bool {
-        let strikes = self.manner.faults.has(fault) && rng.chance(per_mille);
+        // Drawn in any case: a world without this fault is otherwise the same.
+        let strikes = rng.chance(per_mille) && self.manner.faults.has(fault);
         if strikes {
             self.struck.add(fault);
         }

@@ -108,7 +108,7 @@ impl Transfers {
                 Bytes::new(),
             )
         } else {
-            hangs = faults.has(Fault::Hang) && rng.chance(60);
+            hangs = rng.chance(60) && faults.has(Fault::Hang);
             chunk(finished, rest)
         };
         if hangs {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::Name;
 use replproto_core::event::{BlobFailure, BlobFault};
+use replproto_core::wire::Message;
 
 use super::World;
 use crate::oracles::{Result, hold};
@@ -18,8 +19,10 @@ pub(super) struct Checks {
     pub(super) gone: BTreeSet<File>,
     /// The links on which a blob has failed at the source.
     failed_on: BTreeMap<Name, BTreeSet<u64>>,
-    /// There has been a copy.
-    pub(super) has_copied: bool,
+    /// What was in the log before this position may have come by a copy, without what was gone again by then.
+    pub(super) copied: f64,
+    /// What was confirmed last, on any link.
+    confirmed: f64,
     /// The publisher sends anything: what is stored cannot be compared with what it has.
     pub(super) is_hostile: bool,
 }
@@ -36,7 +39,7 @@ impl Checks {
     pub(super) fn forget(&mut self) {
         *self = Self {
             is_hostile: false,
-            has_copied: self.has_copied,
+            copied: self.copied,
             ..Self::default()
         };
     }
@@ -105,8 +108,26 @@ impl World {
         )
     }
 
+    /// What is confirmed is durable, and never less than on an earlier link.
+    pub(super) fn check_confirmation(&mut self, message: &[u8]) -> Result {
+        let Ok(Message::CommittedUpdate(sequence)) = Message::decode(message) else {
+            return Ok(());
+        };
+        let (confirmed, before, durable) =
+            (sequence.0, self.checks.confirmed, self.store.sequence());
+        self.checks.confirmed = confirmed;
+        let is_right = (before..=durable).contains(&confirmed) || self.checks.is_hostile;
+        hold("durability", is_right, || {
+            format!("{confirmed} is confirmed after {before}, and {durable} is durable")
+        })
+    }
+
     /// The store holds what the source holds.
     pub(super) fn check_equal(&self) -> Result {
+        let (ours, theirs) = (self.store.sequence(), self.source.head());
+        hold("completeness", ours == theirs, || {
+            format!("the cursor is at {ours}, and the log ends at {theirs}")
+        })?;
         let (ours, theirs) = (
             self.store.rows().collect::<Vec<_>>(),
             self.source.rows.iter().collect::<Vec<_>>(),
@@ -147,7 +168,9 @@ impl World {
                 let newest = self.source.rows.get(&change.place);
                 let is_superseded = newest.is_none_or(|row| row.version > transaction.sequence);
                 let is_there = version.is_some_and(|version| version >= transaction.sequence);
-                hold("durability", is_there || is_superseded, || {
+                // What was gone before a copy began never comes.
+                let is_passing = is_superseded && transaction.sequence <= self.checks.copied;
+                hold("durability", is_there || is_passing, || {
                     format!(
                         "{:?} of {} is not durable",
                         change.place, transaction.sequence
@@ -157,8 +180,6 @@ impl World {
                 if let Some(file) = file
                     && version == Some(transaction.sequence)
                 {
-                    // A row that went away while it was being copied is not sent again; the log takes it away.
-                    let is_passing = self.checks.has_copied && is_superseded;
                     let is_there =
                         self.store.has_blob(file) || self.checks.gone.contains(&file) || is_passing;
                     hold("durability", is_there, || {

@@ -56,7 +56,7 @@ impl Disk {
 impl World {
     pub(super) fn open_blob(&mut self, blob: BlobId, file: &str) {
         let saves = self.drawn.saves_per_failure;
-        let fails = self.faults.has(Fault::FailingSaves) && self.rng.below(saves) == 0;
+        let fails = self.dice.disk.below(saves) == 0 && self.faults.has(Fault::FailingSaves);
         if fails {
             self.coverage.strike(Fault::FailingSaves);
         }
@@ -81,7 +81,7 @@ impl World {
             return;
         };
         written.content.extend_from_slice(bytes);
-        let breaks = written.is_failing && !written.is_settling && self.rng.chance(300);
+        let breaks = written.is_failing && !written.is_settling && self.dice.disk.chance(300);
         let settles = last || breaks;
         written.is_settling |= settles;
         let is_slow = self.faults.has(Fault::SlowDisk);
@@ -89,10 +89,10 @@ impl World {
             self.coverage.strike(Fault::SlowDisk);
         }
         let slowest = if is_slow { 2_000_000 } else { 10_000 };
-        let delay = self.rng.range(1, slowest);
+        let delay = self.dice.disk.range(1, slowest);
         self.after(delay, Event::Written(blob, bytes.len() as u64));
         if settles {
-            let delay = delay + self.rng.range(1, slowest);
+            let delay = delay + self.dice.disk.range(1, slowest);
             self.after(delay, Event::Settled(blob));
         }
     }
@@ -133,7 +133,7 @@ impl World {
             self.coverage.strike(Fault::Slow);
             1
         } else {
-            self.rng.range(1, 200)
+            self.dice.disk.range(1, 200)
         };
         let events = most.min(host.queue.len() as u64);
         let items: Vec<Item> = host.queue.drain(..events as usize).collect();
@@ -186,7 +186,7 @@ impl World {
         self.disk.next_job += 1;
         let order = self.disk.next_job;
         let is_barrier = steps.iter().any(|step| !matches!(step, Step::Apply { .. }));
-        let took = self.rng.range(1, self.options.disk_micros);
+        let took = self.dice.disk.range(1, self.options.disk_micros);
         let mut at = (self.now + took).max(self.disk.durable_after);
         if is_barrier || !self.faults.has(Fault::Reorder) {
             at = at.max(self.disk.last_durable);
@@ -210,7 +210,7 @@ impl World {
             return Ok(());
         };
         let commits = self.drawn.commits_per_failure;
-        if self.faults.has(Fault::FailingCommits) && self.rng.below(commits) == 0 {
+        if self.dice.disk.below(commits) == 0 && self.faults.has(Fault::FailingCommits) {
             self.coverage.strike(Fault::FailingCommits);
             self.disk.crash();
             return self.input(Input::Shutdown);
@@ -222,7 +222,7 @@ impl World {
         }
         self.check_prefix()?;
         let is_late = self.faults.has(Fault::Reorder);
-        let delay = self.rng.range(0, if is_late { 50_000 } else { 100 });
+        let delay = self.dice.disk.range(0, if is_late { 50_000 } else { 100 });
         self.after(delay, Event::Committed(id));
         Ok(())
     }

@@ -19,6 +19,29 @@ use crate::source::{Contents, Source, UNWANTED};
 use crate::store::Store;
 use crate::trace::{Trace, Words};
 
+/// Each part of a world draws from a generator of its own, so that what one does not draw leaves the others as they are.
+pub(super) struct Dice {
+    pub(super) source: Rng,
+    pub(super) peer: Rng,
+    pub(super) network: Rng,
+    pub(super) host: Rng,
+    pub(super) disk: Rng,
+    pub(super) trouble: Rng,
+}
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self {
+            source: Rng::named(seed, "source"),
+            peer: Rng::named(seed, "peer"),
+            network: Rng::named(seed, "network"),
+            host: Rng::named(seed, "host"),
+            disk: Rng::named(seed, "disk"),
+            trouble: Rng::named(seed, "trouble"),
+        }
+    }
+}
+
 /// How strongly the faults of a world strike, and with whom.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drawn {
@@ -56,9 +79,9 @@ impl World {
             faults = faults.without(Fault::Purge);
         }
         let mut source = Source::default();
-        let mut log = Rng::named(options.seed, "source");
-        for _ in 0..log.range(1, options.transactions) {
-            source.write(&mut log);
+        let mut dice = Dice::new(options.seed);
+        for _ in 0..dice.source.range(1, options.transactions) {
+            source.write(&mut dice.source);
         }
         let first_start = if rng.chance(500) {
             Start::Copy
@@ -86,7 +109,7 @@ impl World {
             checks: Checks::new(faults.has(Fault::Hostile)),
             host: None,
             retired: None,
-            peer: Peer::new(manner, contents, &mut rng),
+            peer: Peer::new(manner, contents, &mut dice.peer),
             network: Network::default(),
             disk: Disk::default(),
             is_delivering: false,
@@ -104,7 +127,7 @@ impl World {
             steps: 0,
             trace: Trace::new(words),
             recorder: (words == Words::Last).then(Recorder::default),
-            rng,
+            dice,
         };
         world.after(0, Event::Dial);
         world.after(1000, Event::Trouble);

@@ -44,16 +44,16 @@ impl World {
         }
         self.host = Some(host);
         let manner = self.manner();
-        self.peer = Peer::new(manner, self.contents.clone(), &mut self.rng);
+        self.peer = Peer::new(manner, self.contents.clone(), &mut self.dice.peer);
         self.network = Network::default();
         let slowest = if self.faults.has(Fault::Lag) {
             5_000_000
         } else {
             20_000
         };
-        let latency = self.rng.range(1, slowest);
+        let latency = self.dice.network.range(1, slowest);
         self.after(latency, Event::Connected(self.epoch));
-        if !self.is_healing && self.rng.chance(50) {
+        if !self.is_healing && self.dice.trouble.chance(50) {
             return self.befall();
         }
         Ok(())
@@ -61,7 +61,7 @@ impl World {
 
     /// Where the next link starts; `None`: that is not known now.
     fn start(&mut self) -> Result<Option<Start>> {
-        let is_unreadable = self.faults.has(Fault::UnreadableCursor) && self.rng.chance(200);
+        let is_unreadable = self.dice.disk.chance(200) && self.faults.has(Fault::UnreadableCursor);
         let stored = match self.store.cursor() {
             _ if is_unreadable => {
                 self.coverage.strike(Fault::UnreadableCursor);
@@ -86,7 +86,7 @@ impl World {
         if let Some(host) = &mut self.host {
             host.is_connected = true;
         }
-        if !self.is_healing && self.rng.chance(50) {
+        if !self.is_healing && self.dice.trouble.chance(50) {
             return self.befall();
         }
         Ok(())
@@ -122,11 +122,12 @@ impl World {
         self.trace_command(&command);
         match command {
             Command::Transmit(bytes) => {
-                let latency = self.rng.range(1, 5000);
+                self.check_confirmation(&bytes)?;
+                let latency = self.dice.network.range(1, 5000);
                 self.after(latency, Event::ToPeer(self.epoch, bytes));
             }
             Command::Ping => {
-                let latency = self.rng.range(1, 5000);
+                let latency = self.dice.network.range(1, 5000);
                 self.after(latency, Event::Pong(self.epoch));
             }
             Command::Event(event) => return self.queue(event),
@@ -143,7 +144,7 @@ impl World {
                     .host
                     .as_ref()
                     .map_or(0, |host| host.receiver.pause_reasons().iter().count());
-                if self.rng.chance([0, 3, 30, 500, 500, 500][reasons]) {
+                if self.dice.trouble.chance([0, 3, 30, 500, 500, 500][reasons]) {
                     return self.unready();
                 }
             }
@@ -195,7 +196,7 @@ impl World {
                 self.checks.gone.extend(File::read(&failure.file));
                 self.open_gate();
             }
-            Handed::CopyStarted(_) => self.checks.has_copied = true,
+            Handed::CopyStarted(_) => self.checks.copied = self.source.head(),
             _ => {}
         }
         match &mut self.host {

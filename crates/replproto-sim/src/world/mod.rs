@@ -23,14 +23,13 @@ use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Peer;
 use crate::recording::Recorder;
-use crate::rng::Rng;
 use crate::rules;
 use crate::source::{Contents, Source};
 use crate::store::Store;
 use crate::trace::{Trace, Words};
 use checks::Checks;
 use disk::Disk;
-use draw::Drawn;
+use draw::{Dice, Drawn};
 use heap::Heap;
 
 pub use crate::options::Options;
@@ -73,7 +72,7 @@ enum Event {
 pub struct World {
     options: Options,
     faults: Faults,
-    rng: Rng,
+    dice: Dice,
     now: u64,
     heap: Heap<Event>,
     drawn: Drawn,
@@ -252,7 +251,7 @@ impl World {
             Event::Write => {
                 if !self.is_healing {
                     self.write();
-                    let pause = self.rng.range(1000, self.drawn.write_micros);
+                    let pause = self.dice.source.range(1000, self.drawn.write_micros);
                     self.after(pause, Event::Write);
                 }
                 Ok(())
@@ -268,7 +267,7 @@ impl World {
         let behind = self.source.log.len() - self.source.after(durable);
         let most = self.options.transactions * if durable > 0.0 { 1 } else { 4 };
         if (behind as u64) < most {
-            self.source.write(&mut self.rng);
+            self.source.write(&mut self.dice.source);
         }
     }
 
@@ -329,16 +328,16 @@ impl World {
         let is_hostile = self.faults.has(Fault::Hostile);
         while self.network.has_room()
             && self.reaches_peer()
-            && let Some(message) = self.peer.next(&self.source, &mut self.rng)
+            && let Some(message) = self.peer.next(&self.source, &mut self.dice.peer)
         {
-            if is_hostile && self.rng.chance(20) {
+            if is_hostile && self.dice.network.chance(20) {
                 self.coverage.strike(Fault::Hostile);
                 self.distrust();
-                for message in hostile::corrupt(message, &mut self.rng) {
-                    self.network.send(message, is_split, &mut self.rng);
+                for message in hostile::corrupt(message, &mut self.dice.network) {
+                    self.network.send(message, is_split, &mut self.dice.network);
                 }
             } else {
-                self.network.send(message, is_split, &mut self.rng);
+                self.network.send(message, is_split, &mut self.dice.network);
             }
         }
         for fault in std::mem::take(&mut self.peer.struck).iter() {
@@ -369,7 +368,7 @@ impl World {
         let has_items = !host.queue.is_empty();
         if can_read && !self.is_delivering && !self.network.is_empty() {
             self.is_delivering = true;
-            let latency = self.rng.range(1, 2000);
+            let latency = self.dice.network.range(1, 2000);
             let wait = self.lagging_until.saturating_sub(self.now);
             self.after(latency + wait, Event::Deliver);
         }
@@ -380,7 +379,7 @@ impl World {
             } else {
                 500
             };
-            let pause = self.rng.range(1, slowest);
+            let pause = self.dice.host.range(1, slowest);
             let wait = self.stalled_until.saturating_sub(self.now);
             self.after(pause + wait, Event::Consume);
         }

@@ -17,7 +17,7 @@ impl World {
         if self.is_healing {
             return Ok(());
         }
-        let pause = self.rng.range(5000, self.drawn.trouble_micros);
+        let pause = self.dice.trouble.range(5000, self.drawn.trouble_micros);
         self.after(pause, Event::Trouble);
         self.befall()
     }
@@ -40,7 +40,7 @@ impl World {
             Fault::Stray,
             Fault::Hostile,
         ];
-        let fault = KINDS[self.rng.below(KINDS.len() as u64) as usize];
+        let fault = KINDS[self.dice.trouble.below(KINDS.len() as u64) as usize];
         if !self.faults.has(fault) {
             return Ok(());
         }
@@ -53,13 +53,13 @@ impl World {
                 Ok(())
             }
             Fault::Stall => {
-                self.stalled_until = self.now + self.rng.range(1000, 100_000_000);
+                self.stalled_until = self.now + self.dice.trouble.range(1000, 100_000_000);
                 Ok(())
             }
             Fault::NotReady => self.unready(),
             Fault::Purge => {
                 let end = self.source.log.len() as u64;
-                let from = self.rng.range(self.source.kept_from as u64, end);
+                let from = self.dice.trouble.range(self.source.kept_from as u64, end);
                 self.source.kept_from = from as usize;
                 Ok(())
             }
@@ -75,13 +75,13 @@ impl World {
                 self.network.way = self.network.way.max(Way::Ending);
                 Ok(())
             }
-            Fault::PeerClose if self.is_connected() && self.rng.chance(300) => {
+            Fault::PeerClose if self.is_connected() && self.dice.trouble.chance(300) => {
                 self.peer.disconnect();
                 Ok(())
             }
             Fault::PeerClose if self.is_connected() => {
                 let codes = [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012];
-                let code = codes[self.rng.below(codes.len() as u64) as usize];
+                let code = codes[self.dice.trouble.below(codes.len() as u64) as usize];
                 let reason = String::from("bye");
                 self.input(Input::PeerClosed { code, reason })
             }
@@ -90,17 +90,17 @@ impl World {
                 self.input(Input::Shutdown)
             }
             Fault::FullDisk => {
-                self.disk.full_until = self.now + self.rng.range(1000, 3_000_000);
+                self.disk.full_until = self.now + self.dice.trouble.range(1000, 3_000_000);
                 Ok(())
             }
             Fault::Lag => {
-                self.lagging_until = self.now + self.rng.range(1000, 20_000_000);
+                self.lagging_until = self.now + self.dice.trouble.range(1000, 20_000_000);
                 Ok(())
             }
             Fault::Stray => self.stray(),
-            Fault::Hostile if self.is_connected() && self.rng.chance(200) => {
+            Fault::Hostile if self.is_connected() && self.dice.trouble.chance(200) => {
                 self.distrust();
-                let input = if self.rng.chance(500) {
+                let input = if self.dice.trouble.chance(500) {
                     Input::TextMessage
                 } else {
                     Input::TooLarge { bytes: 1 << 40 }
@@ -117,7 +117,7 @@ impl World {
 
     pub(super) fn unready(&mut self) -> Result {
         self.coverage.strike(Fault::NotReady);
-        let until_ready = self.rng.range(1000, 70_000_000);
+        let until_ready = self.dice.trouble.range(1000, 70_000_000);
         self.after(until_ready, Event::Ready);
         self.input(Input::NotReady)
     }
@@ -135,11 +135,11 @@ impl World {
     fn useless_input(&mut self) -> Input {
         let blob = BlobId {
             epoch: Epoch(self.epoch.saturating_sub(1)),
-            number: self.rng.below(50),
+            number: self.dice.trouble.below(50),
         };
-        match self.rng.below(10) {
+        match self.dice.trouble.below(10) {
             0 => Input::Heard {
-                bytes: self.rng.below(3),
+                bytes: self.dice.trouble.below(3),
             },
             1 => Input::Pong,
             2 => Input::Skipped { records: 1 },
@@ -168,7 +168,7 @@ impl World {
         let inputs = [
             self.useless_input(),
             self.useless_input(),
-            match self.rng.below(10) {
+            match self.dice.trouble.below(10) {
                 0 => Input::Connected,
                 1 => Input::Message {
                     bytes: Bytes::from_static(b"\x92\x01\x02"),
@@ -221,7 +221,7 @@ impl World {
         self.retired = None;
         if let Some(host) = self.host.take() {
             self.coverage.link(host.receiver.stats());
-            let delay = self.rng.range(1000, 2_000_000);
+            let delay = self.dice.trouble.range(1000, 2_000_000);
             self.after(delay, Event::Dial);
         }
     }
