@@ -57,7 +57,7 @@ const INPUTS: [&str; 19] = [
     "tick",
 ];
 
-const fn kind(input: &Input) -> usize {
+pub(crate) const fn kind(input: &Input) -> usize {
     match input {
         Input::Connected => 0,
         Input::PeerClosed { .. } => 1,

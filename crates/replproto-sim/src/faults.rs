@@ -66,13 +66,15 @@ pub enum Fault {
     Overrun,
     /// The host says things that are of no use, or too late.
     Stray,
+    /// The host is busy: it comes late for commands and for deadlines.
+    Busy,
     /// The publisher sends anything: damaged, repeated and invented messages.
     Hostile,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Split,
         Self::Cut,
         Self::Crash,
@@ -102,6 +104,7 @@ impl Fault {
         Self::Lag,
         Self::Overrun,
         Self::Stray,
+        Self::Busy,
         Self::Hostile,
     ];
 
@@ -137,6 +140,7 @@ impl Fault {
             Self::Lag => "lag",
             Self::Overrun => "overrun",
             Self::Stray => "stray",
+            Self::Busy => "busy",
             Self::Hostile => "hostile",
         }
     }

@@ -321,6 +321,11 @@ impl Receiver {
         }
     }
 
+    /// Whether the link has ended and still has something to say. Inputs change nothing any more.
+    pub const fn is_closing(&self) -> bool {
+        matches!(self.life, Life::Closing(_))
+    }
+
     /// Whether the link is over and its last command has been given.
     pub const fn is_closed(&self) -> bool {
         matches!(self.life, Life::Closed)

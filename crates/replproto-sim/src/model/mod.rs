@@ -154,6 +154,11 @@ impl Model {
             .min(self.watchdogs.setup);
     }
 
+    /// The host comes late for deadlines and commands.
+    pub(crate) const fn forgive_lateness(&mut self) {
+        self.watchdogs.slack = Duration::from_millis(500);
+    }
+
     /// The peer has said that it goes.
     pub(crate) const fn must_close(&mut self) {
         self.must_close = true;

@@ -79,11 +79,6 @@ impl Model {
             ("blob_bytes", stats.blob_bytes, self.seen.blob_bytes),
             ("bytes", stats.bytes, self.seen.bytes),
             (
-                "confirmations",
-                stats.confirmations,
-                self.seen.confirmations,
-            ),
-            (
                 "skipped_by_host",
                 stats.skipped_by_host,
                 self.seen.skipped_by_host,
@@ -94,6 +89,11 @@ impl Model {
                 self.seen.skipped_undecodable,
             ),
         ];
+        // A confirmation on its way to a peer that is gone is not sent any more.
+        let unsent = stats.confirmations.saturating_sub(self.seen.confirmations);
+        hold("counters", unsent <= 1, || {
+            format!("{unsent} confirmations were not sent")
+        })?;
         for (name, count, seen) in counts {
             hold("counters", count == seen, || {
                 format!("{name} is {count}, and {seen} were seen")
@@ -209,7 +209,8 @@ impl Model {
             return Ok(());
         }
         // The receiver looks for them at most 128 times within the limit.
-        let most = self.config.timeouts.blob + self.config.timeouts.blob / 100;
+        let blob = self.config.timeouts.blob;
+        let most = blob + blob / 100 + self.watchdogs.slack;
         self.none_is_idle_before = now + most;
         for (blob, transfer) in self.transfers.iter().filter(|(_, it)| !it.has_ended) {
             let latest = transfer.heard + most;

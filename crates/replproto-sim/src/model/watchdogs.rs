@@ -28,6 +28,8 @@ pub(super) struct Watchdogs {
     connected: Option<Instant>,
     /// In link time.
     named: Option<Duration>,
+    /// How much later than in time is still in time.
+    pub(super) slack: Duration,
     /// When draining ends.
     pub(super) drain: Option<Instant>,
     /// How long the peer may take for the set-up once it has said its name.
@@ -57,6 +59,7 @@ impl Watchdogs {
             began: now,
             connected: None,
             named: None,
+            slack: Duration::ZERO,
             drain: None,
             setup: timeouts.setup.saturating_mul(SETUP_BUDGET),
             copy_frame: Duration::ZERO,
@@ -149,7 +152,7 @@ impl Watchdogs {
         } = self.timeouts;
         let late = |what: &'static str, since: Instant, most: Duration| {
             let waited = self.now.since(since);
-            hold("watchdogs", waited <= most, || {
+            hold("watchdogs", waited <= most + self.slack, || {
                 format!("{what} for {waited:?}, and the limit is {most:?}")
             })
         };
@@ -179,7 +182,7 @@ impl Watchdogs {
                 setup
             };
             let waited = self.link_now().saturating_sub(since);
-            hold("watchdogs", waited <= most, || {
+            hold("watchdogs", waited <= most + self.slack, || {
                 format!("set-up takes {waited:?}, and the limit is {most:?}")
             })?;
         }
@@ -212,10 +215,6 @@ impl Watchdogs {
             Watchdog::CopyProgress => {
                 let waited = self.link_now().saturating_sub(self.copy_frame);
                 (waited, timeouts.blob)
-            }
-            Watchdog::CopyFinish => {
-                let ended = self.rows_ended.unwrap_or(Instant::ZERO);
-                (self.now.since(ended), timeouts.copy_timeout)
             }
             // These begin at moments that only the receiver knows.
             _ => return Ok(()),

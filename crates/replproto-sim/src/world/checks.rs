@@ -7,6 +7,7 @@ use replproto_core::event::{BlobFailure, BlobFault};
 use replproto_core::wire::Message;
 
 use super::World;
+use crate::faults::{Fault, Faults};
 use crate::oracles::{Result, hold};
 use crate::source::File;
 
@@ -25,12 +26,15 @@ pub(super) struct Checks {
     confirmed: f64,
     /// The publisher sends anything: what is stored cannot be compared with what it has.
     pub(super) is_hostile: bool,
+    /// The host may not come to hear of a failure before its link ends.
+    is_busy: bool,
 }
 
 impl Checks {
-    pub(super) fn new(is_hostile: bool) -> Self {
+    pub(super) fn new(faults: Faults) -> Self {
         Self {
-            is_hostile,
+            is_hostile: faults.has(Fault::Hostile),
+            is_busy: faults.has(Fault::Busy),
             ..Self::default()
         }
     }
@@ -40,6 +44,7 @@ impl Checks {
         *self = Self {
             is_hostile: false,
             copied: self.copied,
+            is_busy: self.is_busy,
             ..Self::default()
         };
     }
@@ -74,9 +79,11 @@ impl World {
             .or_default();
         links.insert(self.epoch);
         let tries = self.config.limits.blob_tries as usize;
-        hold("blobs", !is_gone || links.len() >= tries, || {
-            format!("blob {} is gone after {} links", failure.file, links.len())
-        })
+        hold(
+            "blobs",
+            !is_gone || self.checks.is_busy || links.len() >= tries,
+            || format!("blob {} is gone after {} links", failure.file, links.len()),
+        )
     }
 
     pub(super) fn has_converged(&self) -> bool {

@@ -61,6 +61,9 @@ impl World {
             self.coverage.strike(Fault::FailingSaves);
         }
         let is_full = self.faults.has(Fault::FullDisk) && self.now < self.disk.full_until;
+        if is_full {
+            self.coverage.strike(Fault::FullDisk);
+        }
         if let Some(host) = &mut self.host {
             let written = Blob {
                 file: File::read(file),

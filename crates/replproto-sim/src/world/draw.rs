@@ -106,7 +106,7 @@ impl World {
             source,
             contents: contents.clone(),
             store: Store::default(),
-            checks: Checks::new(faults.has(Fault::Hostile)),
+            checks: Checks::new(faults),
             host: None,
             retired: None,
             peer: Peer::new(manner, contents, &mut dice.peer),

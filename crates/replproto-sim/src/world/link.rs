@@ -38,6 +38,10 @@ impl World {
         }
         let durable = self.store.sequence();
         let model = Model::new(self.config.clone(), durable, Trust::Honest, now);
+        let mut model = model;
+        if self.faults.has(Fault::Busy) {
+            model.forgive_lateness();
+        }
         let mut host = Host::new(self.epoch, receiver, model, &start);
         if !self.drawn.is_old {
             host.model.grant_setup(SETUP_BUDGET);
@@ -161,6 +165,7 @@ impl World {
             Command::Event(Handed::Record(record)) => {
                 trace.number(record.version().0.to_bits());
                 trace.bytes(record.key_bytes());
+                trace.bytes(record.value().map_or(&[], |value| value.bytes()));
                 return;
             }
             Command::Event(Handed::EndTransaction(end)) => {
@@ -168,8 +173,17 @@ impl World {
                 trace.number(end.id.number);
                 trace.number(cursor.map_or(0, |cursor| cursor.sequence.0.to_bits()));
             }
-            Command::Event(Handed::Table(_)) => return trace.number(1),
-            Command::Event(_) => trace.number(2),
+            Command::Event(Handed::Checkpoint(end) | Handed::CopyCompleted(end)) => {
+                trace.number(end.id.number);
+                trace.bytes(&end.cursor.to_bytes());
+            }
+            Command::Event(Handed::BlobHeld(failure)) => trace.bytes(failure.file.as_bytes()),
+            Command::Event(Handed::BlobGone(failure)) => {
+                trace.number(1);
+                trace.bytes(failure.file.as_bytes());
+            }
+            Command::Event(Handed::Table(_)) => return trace.number(2),
+            Command::Event(_) => trace.number(3),
             Command::BlobChunk { blob, bytes, last } => {
                 trace.number(blob.number);
                 trace.bytes(bytes);
@@ -183,7 +197,8 @@ impl World {
             Command::Resume(reason) => trace.number(32 + reason.index() as u64),
             Command::OpenBlob { blob, .. } => trace.number(64 + blob.number),
             Command::AbortBlob { blob, .. } => trace.number((1 << 32) + blob.number),
-            _ => trace.number(3),
+            Command::Close(close) => trace.bytes(close.reason.to_string().as_bytes()),
+            _ => trace.number(4),
         }
         trace.note(format_args!("{command:?}"));
     }

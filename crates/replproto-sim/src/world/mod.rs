@@ -15,7 +15,7 @@ use replproto_core::{
     Backoff, BlobId, BlobTries, CommitId, Config, Input, Instant, PauseReason, Receiver, Start,
 };
 
-use crate::coverage::Coverage;
+use crate::coverage::{self, Coverage};
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::hostile;
@@ -39,6 +39,9 @@ pub use report::Report;
 /// the log.
 const EVENTS_TO_CONVERGE: u64 = 100_000;
 const EVENTS_PER_TRANSACTION: u64 = 500;
+
+/// How late a busy host comes for a deadline, at most.
+const LATEST_MICROS: u64 = 20_000;
 
 /// So many calls at once without a command are too many: each looks at a thousand entries or a megabyte.
 const IDLE_CALLS: u32 = 1000;
@@ -271,6 +274,17 @@ impl World {
         }
     }
 
+    /// How much the host does now. A busy one leaves the rest for later.
+    fn patience(&mut self) -> u64 {
+        let few = self.dice.host.below(4);
+        let is_busy = self.dice.host.chance(300) && self.faults.has(Fault::Busy);
+        if !is_busy {
+            return u64::MAX;
+        }
+        self.coverage.strike(Fault::Busy);
+        few
+    }
+
     /// Whether what is sent arrives at the publisher.
     fn reaches_peer(&self) -> bool {
         self.host.as_ref().is_some_and(|host| host.is_connected) && self.network.way == Way::Open
@@ -283,10 +297,13 @@ impl World {
             return Ok(());
         };
         self.coverage.input(host.state(), &input);
+        self.trace.number(coverage::kind(&input) as u64);
         if let Some(recorder) = &mut self.recorder {
             recorder.input(now, &input);
         }
-        host.model.told(&input, now);
+        if !host.receiver.is_closing() {
+            host.model.told(&input, now);
+        }
         let handled = host.receiver.handle(now, input);
         handled.map_err(|misuse| Violation::new("contract", misuse))?;
         host.model.check(&host.receiver)
@@ -295,18 +312,23 @@ impl World {
     /// Everything that follows at once: commands, a deadline, and what the publisher can send.
     fn settle(&mut self) -> Result {
         let mut idle_calls = 0;
-        while let Some(host) = &mut self.host {
+        let mut patience = self.patience();
+        while let Some(host) = &mut self.host
+            && patience > 0
+        {
+            patience -= 1;
             if let Some(command) = host.receiver.poll_command() {
                 host.model.observe(&command)?;
                 host.model.check(&host.receiver)?;
                 self.coverage.pause(host.receiver.pause_reasons());
                 self.obey(command)?;
                 idle_calls = 0;
-            } else if host
-                .receiver
-                .poll_timeout()
-                .is_some_and(|at| at.as_micros() <= self.now)
-            {
+                continue;
+            }
+            // A call that gives no command may have changed something too.
+            host.model.check(&host.receiver)?;
+            let due = host.receiver.poll_timeout();
+            if due.is_some_and(|due| due.as_micros() <= self.now) {
                 self.input(Input::Tick)?;
                 idle_calls += 1;
                 hold("work", idle_calls < IDLE_CALLS, || {
@@ -364,7 +386,7 @@ impl World {
             return;
         };
         let can_read = self.can_read(host);
-        let deadline = host.receiver.poll_timeout().map(Instant::as_micros);
+        let mut deadline = host.receiver.poll_timeout().map(Instant::as_micros);
         let has_items = !host.queue.is_empty();
         if can_read && !self.is_delivering && !self.network.is_empty() {
             self.is_delivering = true;
@@ -382,6 +404,10 @@ impl World {
             let pause = self.dice.host.range(1, slowest);
             let wait = self.stalled_until.saturating_sub(self.now);
             self.after(pause + wait, Event::Consume);
+        }
+        if self.faults.has(Fault::Busy) {
+            let delay = self.dice.host.below(LATEST_MICROS);
+            deadline = deadline.map(|at| at.max(self.now) + delay);
         }
         if let Some(at) = deadline
             && self.tick_at.is_none_or(|tick| at < tick)
@@ -407,6 +433,14 @@ impl World {
         let Some(host) = &mut self.host else {
             return Ok(());
         };
+        if host
+            .receiver
+            .poll_timeout()
+            .is_some_and(|due| due.as_micros() <= self.now)
+        {
+            // A busy host has left something to do.
+            return Ok(());
+        }
         host.model.check_at_rest(&host.receiver)?;
         let reasons = host.receiver.pause_reasons();
         self.coverage.pause(reasons);

@@ -41,10 +41,18 @@ impl World {
             Fault::Hostile,
         ];
         let fault = KINDS[self.dice.trouble.below(KINDS.len() as u64) as usize];
-        if !self.faults.has(fault) {
+        let is_possible = match fault {
+            Fault::PeerClose | Fault::Hostile => self.is_connected(),
+            Fault::Crash | Fault::Stall | Fault::Purge | Fault::FullDisk | Fault::Lag => true,
+            _ => self.host.is_some(),
+        };
+        if !is_possible || !self.faults.has(fault) {
             return Ok(());
         }
-        self.coverage.strike(fault);
+        // The others strike when they have an effect.
+        if !matches!(fault, Fault::NotReady | Fault::FullDisk) {
+            self.coverage.strike(fault);
+        }
         self.trace.note(format_args!("{}", fault.as_str()));
         match fault {
             Fault::Cut => self.input(Input::TransportLost),
@@ -75,11 +83,11 @@ impl World {
                 self.network.way = self.network.way.max(Way::Ending);
                 Ok(())
             }
-            Fault::PeerClose if self.is_connected() && self.dice.trouble.chance(300) => {
+            Fault::PeerClose if self.dice.trouble.chance(300) => {
                 self.peer.disconnect();
                 Ok(())
             }
-            Fault::PeerClose if self.is_connected() => {
+            Fault::PeerClose => {
                 let codes = [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012];
                 let code = codes[self.dice.trouble.below(codes.len() as u64) as usize];
                 let reason = String::from("bye");
@@ -98,7 +106,7 @@ impl World {
                 Ok(())
             }
             Fault::Stray => self.stray(),
-            Fault::Hostile if self.is_connected() && self.dice.trouble.chance(200) => {
+            Fault::Hostile if self.dice.trouble.chance(200) => {
                 self.distrust();
                 let input = if self.dice.trouble.chance(500) {
                     Input::TextMessage
