@@ -1,8 +1,9 @@
 //! A seeded world around the replication core.
 //!
 //! A world is a seed: it owns the clock, the network, the publisher, the consumer and the disk, and every fault of theirs
-//! is drawn from one generator. After every step the receiver is compared with a reference model of it. At the end the faults
-//! stop, and the world must converge: the store equals the source. The same seed gives the same trace, byte for byte.
+//! is drawn from generators that follow from the seed. After every step the receiver is compared with a reference model
+//! of it. At the end the faults stop, and the world must converge: the store equals the source. The same seed gives the
+//! same trace, byte for byte.
 //!
 //! ```
 //! use replproto_sim::world::{Options, World};

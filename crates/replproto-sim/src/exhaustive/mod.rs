@@ -20,8 +20,8 @@
 //!
 //! Messages also come while reading is paused, since a host may have bytes on their way; those that the receiver refuses
 //! are given again as soon as it takes them. After each input every command is obeyed and everything is compared: with the
-//! [rules](crate::oracles) of all worlds, and with books that know exactly which transactions are settled and so where
-//! each cursor has to be. At the end of each sequence the application and the store do all that they can, and then nothing
+//! reference model of all worlds, and with books that know exactly which transactions are settled and so where each
+//! cursor has to be. At the end of each sequence the application and the store do all that they can, and then nothing
 //! may be held back.
 //!
 //! What is not in these sequences: base copies, messages in parts, blobs that fail at the source, sizes that do not fit,
