@@ -266,7 +266,40 @@ fn consuming_nothing_is_no_progress() {
 }
 
 #[test]
-fn saying_that_it_is_ready_or_not_is_no_progress_unless_it_ends_a_wait() {
+fn what_comes_too_late_or_says_nothing_is_no_progress() {
+    let mut config = config();
+    config.flow.consumer.high.items = 1;
+    config.timeouts.blob = Duration::from_secs(100_000);
+    let mut driver = Driver::following(config);
+    driver.feed(Chunk::of(1).last(b"x"));
+    let over = driver.blob("1");
+    driver.auto = Auto::NONE;
+    driver.feed(Chunk::of(2).body(b"x"));
+    let open = driver.blob("2");
+    driver.feed(Batch::new().put("a").put("b").end());
+    assert!(driver.is_paused_for(PauseReason::ConsumerQueue));
+    let why = String::from("late");
+    for input in [
+        Input::BlobSaved(over),
+        Input::BlobFailed { blob: over, why },
+        Input::BlobWritten {
+            blob: open,
+            bytes: 0,
+        },
+    ] {
+        driver.pass(Duration::from_secs(599));
+        assert!(driver.close.is_none());
+        driver.input(input);
+    }
+    driver.pass(Duration::from_secs(4));
+    let LinkError::TimedOut { watchdog, .. } = driver.error() else {
+        panic!("{:?}", driver.close);
+    };
+    assert!(matches!(watchdog, Watchdog::PauseStall(_)));
+}
+
+#[test]
+fn saying_that_it_is_ready_or_not_is_no_progress() {
     for is_set_up in [false, true] {
         let mut config = config();
         config.flow.consumer.high.items = 1;
