@@ -261,7 +261,8 @@ impl Inbox {
         end: usize,
         gauge: &Gauge,
     ) -> (Bytes, Option<Slot>) {
-        let Some(part) = self.parts.front_mut() else {
+        // Nothing points nowhere: an empty slice keeps no part in memory.
+        let Some(part) = self.parts.front_mut().filter(|_| start < end) else {
             return (Bytes::new(), None);
         };
         let (start, end) = (part.at + start, part.at + end);

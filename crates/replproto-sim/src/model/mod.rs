@@ -82,6 +82,8 @@ pub(crate) struct Model {
     copy: Option<WallTime>,
     confirmed: f64,
     largest_part: u64,
+    /// All messages have come in one part each.
+    is_whole: bool,
     message: u64,
     largest_message: u64,
     /// What came while reading was paused.
@@ -127,6 +129,7 @@ impl Model {
             copy: None,
             confirmed: 0.0,
             largest_part: 0,
+            is_whole: true,
             message: 0,
             largest_message: 0,
             overrun: 0,
@@ -280,6 +283,7 @@ impl Model {
         if self.is_paused {
             self.overrun += charge;
         }
+        self.is_whole &= last;
         self.largest_part = self.largest_part.max(bytes);
         self.message += charge;
         self.largest_message = self.largest_message.max(self.message);

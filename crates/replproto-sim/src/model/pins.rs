@@ -18,8 +18,9 @@ struct Part {
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     parts: BTreeMap<usize, Part>,
-    /// Bytes of all parts that are pinned.
+    /// Bytes of all parts that are pinned, and how many those are.
     pub(super) bytes: u64,
+    pub(super) count: u64,
 }
 
 impl Pins {
@@ -44,6 +45,7 @@ impl Pins {
         part.pins += 1;
         if part.pins == 1 {
             self.bytes += part.bytes.len() as u64;
+            self.count += 1;
         }
         Some(*start)
     }
@@ -55,6 +57,7 @@ impl Pins {
         part.pins -= 1;
         if part.pins == 0 {
             self.bytes -= part.bytes.len() as u64;
+            self.count -= 1;
         }
     }
 

@@ -141,6 +141,12 @@ impl Model {
         hold("bounds", retained >= pinned, || {
             format!("{retained} bytes retained, and {pinned} are pinned")
         })?;
+        // Then all that has come is decoded, and nothing was joined.
+        let counted = pinned + self.pins.count * PART_OVERHEAD;
+        let is_exact = self.is_whole && reasons.is_empty() && !self.is_draining();
+        hold("bounds", !is_exact || retained == counted, || {
+            format!("{retained} bytes retained, and {counted} are pinned")
+        })?;
         self.watchdogs.check_none_is_late(receiver)?;
         self.check_idle_transfers(reasons.is_empty())?;
         if reasons.is_empty() {
