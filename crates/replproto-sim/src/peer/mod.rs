@@ -242,11 +242,13 @@ impl Peer {
     /// Says what does not answer the request: it names another one, or another database.
     fn stay_mute(&mut self, request: Option<u32>, words: u32, rng: &mut Rng) {
         let database = if request.is_none() { "other" } else { "data" };
-        if words > 0 {
+        // A few at once, now and then, so that an application may have to pause the link.
+        let says = u32::from(rng.chance(50)) * words.min(3);
+        for _ in 0..says {
             let other = request.map(|request| request + 1);
             self.schema(database, other.filter(|_| rng.chance(500)));
         }
-        let words = words.saturating_sub(1);
+        let words = words - says;
         self.stage = Stage::Mute { request, words };
     }
 
