@@ -108,7 +108,8 @@ fn a_broken_world_is_shrunk_to_one_that_breaks_the_same_rule() {
     assert_eq!(shrunk.breaks.as_deref(), Some("canary"));
     assert!(shrunk.options.steps < 3000, "{text}");
     let faults = shrunk.options.faults.expect("they are named");
-    assert!(faults.iter().count() <= 1, "{text}");
+    // Of many: the second link of this world needs a commit that fails and a cursor that cannot be read just before.
+    assert!(faults.iter().count() <= 2, "{text}");
 }
 
 #[test]
