@@ -121,9 +121,10 @@ impl Model {
             "the link is open after its end".into()
         })?;
         let reasons = receiver.pause_reasons();
-        let is_announced = PauseReason::ALL
-            .into_iter()
-            .all(|reason| reasons.contains(reason) == self.announced.contains(&reason));
+        let is_announced = reasons.iter().count() == self.announced.len()
+            && reasons
+                .iter()
+                .all(|reason| self.announced.contains(&reason));
         let is_paused = receiver.is_paused();
         let is_right = is_paused == (!reasons.is_empty() || self.is_draining());
         hold("pauses", is_right && is_announced, || {
@@ -162,6 +163,11 @@ impl Model {
         let retained = receiver.retained_bytes();
         let inbound = &self.config.flow.inbound;
         let is_held = self.pins.bytes > 0;
+        let counts = [&self.consumer, &self.commits, &self.blobs];
+        let is_any = counts.iter().any(|gauge| gauge.is_raised) || self.is_unready;
+        if reasons.is_empty() && !is_any && retained <= inbound.high.bytes {
+            return Ok(());
+        }
         let is_queued = reasons.contains(PauseReason::InboundQueue);
         let is_consuming = !self.events.is_empty();
         let is_writing = self.blobs.now.items > 0;

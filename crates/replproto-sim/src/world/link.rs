@@ -165,7 +165,6 @@ impl World {
             Command::Event(Handed::Record(record)) => {
                 trace.number(record.version().0.to_bits());
                 trace.bytes(record.key_bytes());
-                trace.bytes(record.value().map_or(&[], |value| value.bytes()));
                 return;
             }
             Command::Event(Handed::EndTransaction(end)) => {
