@@ -16,6 +16,7 @@ pub mod batch;
 pub mod coverage;
 pub mod exhaustive;
 pub mod faults;
+mod handshake;
 mod host;
 mod hostile;
 mod model;

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use replproto_core::wire::entry::Flags;
-use replproto_core::wire::message::{Capabilities, ChunkHeader, NodeName, TableStructure};
+use replproto_core::wire::message::ChunkHeader;
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
-use replproto_core::{Sequence, TableDefinition, WallTime};
+use replproto_core::{Sequence, WallTime};
+
+use crate::handshake::handshake;
 
 /// The files of its blobs. The record of transaction `n` refers to the file `n % 2`, and transfer `n` brings that file.
 pub(super) const FILES: [&str; 2] = ["a", "b"];
@@ -46,7 +48,7 @@ impl Wire {
                 .collect()
         };
         Self {
-            set_up: set_up(),
+            set_up: handshake("rows", TABLE, STRUCTURES),
             transactions: (0..length).map(transaction).collect(),
             chunks: (0..length).map(chunks).collect(),
         }
@@ -55,41 +57,6 @@ impl Wire {
     pub(super) fn chunk(&self, transfer: usize, number: usize, last: bool) -> &Bytes {
         &self.chunks[transfer][number][usize::from(last)]
     }
-}
-
-fn set_up() -> Vec<Bytes> {
-    let definition = TableDefinition {
-        table: "rows".into(),
-        ..TableDefinition::default()
-    };
-    [
-        Message::NodeName(NodeName {
-            name: Some("peer".into()),
-            database: "data".into(),
-            tables: Vec::new(),
-            capabilities: Some(Capabilities {
-                setup_ack: 1.0,
-                setup_budget: None,
-            }),
-        }),
-        Message::Schema {
-            tables: vec![definition.clone()],
-            database: "data".into(),
-            request: Some(1),
-        },
-        Message::NodeMap {
-            ids: vec![("peer".into(), 0)],
-            subscribed: vec!["peer".into()],
-        },
-        Message::TableStructure(TableStructure {
-            definition,
-            named: Some(STRUCTURES.into()),
-            table: TABLE,
-            ..TableStructure::default()
-        }),
-    ]
-    .map(|message| message.encode().into())
-    .into()
 }
 
 fn transaction(number: usize) -> Sent {

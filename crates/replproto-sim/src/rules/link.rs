@@ -4,14 +4,16 @@
 use bytes::Bytes;
 use replproto_core::config::TableFilter;
 use replproto_core::wire::entry::Flags;
-use replproto_core::wire::message::{Capabilities, ChunkHeader, NodeName, TableStructure};
+use replproto_core::wire::message::ChunkHeader;
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
-use replproto_core::{
-    Command, Config, Epoch, Input, Instant, Receiver, Sequence, Start, TableDefinition, WallTime,
-};
+use replproto_core::{Command, Config, Epoch, Input, Instant, Receiver, Sequence, Start, WallTime};
 
+use crate::handshake::handshake;
 use crate::oracles::{Result, Violation, hold};
 use crate::rng::Rng;
+
+/// The structures of a table that has none.
+const NO_STRUCTURES: &[u8] = b"\x90";
 
 /// What must not be found in anything that is printed.
 const SECRET: &[u8] = b"canary in a coal mine";
@@ -29,10 +31,11 @@ pub(super) fn check(seed: u64) -> Result {
         .map_err(|error| Violation::new("config", error))?;
     let mut records = 0;
     let mut inputs = vec![Input::Connected];
-    inputs.extend(messages().into_iter().map(|bytes| Input::Message {
-        bytes: bytes.into(),
-        last: true,
-    }));
+    inputs.extend(
+        messages()
+            .into_iter()
+            .map(|bytes| Input::Message { bytes, last: true }),
+    );
     for input in inputs {
         check_secrecy(&input)?;
         receiver
@@ -63,7 +66,7 @@ fn check_secrecy(printed: &impl std::fmt::Debug) -> Result {
 }
 
 /// A conversation with the secret in a record and in a blob.
-fn messages() -> Vec<Vec<u8>> {
+fn messages() -> Vec<Bytes> {
     let mut batch = BatchBuilder::new(WallTime(1e12));
     let mut value = vec![0xa0 | SECRET.len() as u8];
     value.extend_from_slice(SECRET);
@@ -84,36 +87,8 @@ fn messages() -> Vec<Vec<u8>> {
         },
         body: Bytes::from_static(SECRET),
     };
-    let messages = [
-        Message::NodeName(NodeName {
-            name: Some("peer".into()),
-            database: "data".into(),
-            tables: Vec::new(),
-            capabilities: Some(Capabilities {
-                setup_ack: 1.0,
-                setup_budget: None,
-            }),
-        }),
-        Message::Schema {
-            tables: Vec::new(),
-            database: "data".into(),
-            request: Some(1),
-        },
-        Message::NodeMap {
-            ids: vec![("peer".into(), 0)],
-            subscribed: Vec::new(),
-        },
-        Message::TableStructure(TableStructure {
-            definition: TableDefinition {
-                table: "Cat".into(),
-                ..TableDefinition::default()
-            },
-            table: 7,
-            ..TableStructure::default()
-        }),
-        chunk,
-    ];
-    let mut encoded: Vec<Vec<u8>> = messages.iter().map(Message::encode).collect();
-    encoded.push(batch.finish(Some(Sequence(1e12))));
-    encoded
+    let mut messages = handshake("Cat", 7, NO_STRUCTURES);
+    messages.push(chunk.encode().into());
+    messages.push(batch.finish(Some(Sequence(1e12))).into());
+    messages
 }

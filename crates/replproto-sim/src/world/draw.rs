@@ -67,6 +67,15 @@ impl Drawn {
             commits_per_failure: [20, 100][rng.below(2) as usize],
         }
     }
+
+    /// How a connection of the publisher behaves while there are these faults.
+    pub(super) const fn manner(&self, faults: Faults) -> Manner {
+        Manner {
+            is_old: self.is_old,
+            faults,
+            reads_per_failure: self.reads_per_failure,
+        }
+    }
 }
 
 impl World {
@@ -89,11 +98,6 @@ impl World {
             Start::At(Sequence(1.0))
         };
         let config = draw_config(&mut rng, drawn.is_old);
-        let manner = Manner {
-            is_old: drawn.is_old,
-            faults,
-            reads_per_failure: drawn.reads_per_failure,
-        };
         let contents = Contents::new(options.blob_bytes);
         let mut world = Self {
             options,
@@ -109,7 +113,7 @@ impl World {
             checks: Checks::new(faults),
             host: None,
             retired: None,
-            peer: Peer::new(manner, contents, &mut dice.peer),
+            peer: Peer::new(drawn.manner(faults), contents, &mut dice.peer),
             network: Network::default(),
             disk: Disk::default(),
             is_delivering: false,
@@ -133,14 +137,6 @@ impl World {
         world.after(1000, Event::Trouble);
         world.after(1000, Event::Write);
         world
-    }
-
-    pub(super) const fn manner(&self) -> Manner {
-        Manner {
-            is_old: self.drawn.is_old,
-            faults: self.faults,
-            reads_per_failure: self.drawn.reads_per_failure,
-        }
     }
 }
 

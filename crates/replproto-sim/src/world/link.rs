@@ -37,17 +37,15 @@ impl World {
             recorder.begin(Epoch(self.epoch), &start, &self.config, now);
         }
         let durable = self.store.sequence();
-        let model = Model::new(self.config.clone(), durable, Trust::Honest, now);
-        let mut model = model;
+        let mut model = Model::new(self.config.clone(), durable, Trust::Honest, now);
         if self.faults.has(Fault::Busy) {
             model.forgive_lateness();
         }
-        let mut host = Host::new(self.epoch, receiver, model, &start);
         if !self.drawn.is_old {
-            host.model.grant_setup(SETUP_BUDGET);
+            model.grant_setup(SETUP_BUDGET);
         }
-        self.host = Some(host);
-        let manner = self.manner();
+        self.host = Some(Host::new(self.epoch, receiver, model, &start));
+        let manner = self.drawn.manner(self.faults);
         self.peer = Peer::new(manner, self.contents.clone(), &mut self.dice.peer);
         self.network = Network::default();
         let slowest = if self.faults.has(Fault::Lag) {

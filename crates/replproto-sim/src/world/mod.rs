@@ -169,7 +169,7 @@ impl World {
             }
             self.step()?;
         }
-        self.heal()?;
+        self.heal();
         let transactions = self.source.log.len() as u64;
         for _ in 0..EVENTS_TO_CONVERGE + transactions * EVENTS_PER_TRANSACTION {
             if self.has_converged() {
@@ -187,7 +187,7 @@ impl World {
     }
 
     /// From now on nothing goes wrong any more.
-    fn heal(&mut self) -> Result {
+    fn heal(&mut self) {
         self.is_healing = true;
         if self.faults.has(Fault::Hostile) {
             // What is stored may be anything. A new start from nothing must lead to what the source has.
@@ -199,7 +199,6 @@ impl World {
         self.lagging_until = 0;
         self.open_gate();
         self.after(0, Event::Ready);
-        Ok(())
     }
 
     fn after(&mut self, micros: u64, event: Event) {
