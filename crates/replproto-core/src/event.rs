@@ -7,7 +7,8 @@ use core::fmt;
 
 use crate::cursor::Cursor;
 use crate::id::{BlobId, CommitId, Name};
-use crate::record::{Record, RecordKind};
+use crate::record::RecordKind;
+use crate::records::Records;
 use crate::table::{Table, TableDefinition};
 use crate::time::{Sequence, WallTime};
 use crate::value::ValueError;
@@ -20,8 +21,8 @@ pub enum Event {
     Schema(Schema),
     /// A table is announced, or its definition has changed. Comes before the first record that needs it; may repeat.
     Table(Arc<Table>),
-    /// A change of a record, belonging to the transaction that the next [`Event::EndTransaction`] ends.
-    Record(Record),
+    /// Changes of records, belonging to the transaction that the next [`Event::EndTransaction`] ends.
+    Records(Records),
     /// A record that cannot be used and never will be: passed over. Belongs to the open transaction.
     RecordSkipped(SkippedRecord),
     /// The transaction is complete: make durable what came since the last one, and the cursor if there is one, in one

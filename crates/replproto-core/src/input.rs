@@ -51,7 +51,7 @@ pub enum Input {
     Pong,
     /// The application took this many events off its memory queue, oldest first. It says nothing about durability.
     Consumed {
-        /// How many events.
+        /// How many events, of which [`Event::Records`](crate::Event::Records) is one however many records it has.
         events: u64,
     },
     /// A transaction, a checkpoint or a completed copy is durable, together with its cursor if it had one.

@@ -3,10 +3,9 @@
 use alloc::sync::Arc;
 use core::fmt;
 
-use bytes::Bytes;
-
 use crate::id::Name;
 use crate::key::{Key, KeyError};
+use crate::records::Sources;
 use crate::table::Table;
 use crate::time::WallTime;
 use crate::value::RawValue;
@@ -14,17 +13,15 @@ use crate::wire::entry::{Entry, Flags};
 
 /// A change of a record: one audit entry, not yet decoded beyond its header (`protocol.md` section 5).
 ///
-/// It holds a slice of the message and a share of its table's dictionary, so cloning it is cheap, and it can be decoded
-/// later and on another thread. Holding it holds the bytes of (a part of) the message.
-#[derive(Clone)]
-pub struct Record {
-    pub(crate) bytes: Bytes,
+/// It is a view into its [`Records`](crate::Records), which is what to keep or to send elsewhere.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    pub(crate) bytes: &'a [u8],
     pub(crate) entry: Entry,
     pub(crate) kind: RecordKind,
-    pub(crate) table: Arc<Table>,
-    pub(crate) origin: Name,
-    pub(crate) residency: Option<Arc<[Name]>>,
-    pub(crate) previous_residency: Option<Arc<[Name]>>,
+    pub(crate) table: &'a Arc<Table>,
+    pub(crate) origin: &'a Name,
+    pub(crate) sources: &'a Sources,
 }
 
 /// What a change does (`protocol.md` section 5.1).
@@ -92,24 +89,25 @@ pub enum Operation {
     Put,
 }
 
-impl Record {
+impl<'a> Record<'a> {
     /// What the change does.
     pub const fn kind(&self) -> RecordKind {
         self.kind
     }
 
     /// The table, with the dictionary that was current when the record came.
-    pub const fn table(&self) -> &Arc<Table> {
-        &self.table
+    pub const fn table(&self) -> &'a Arc<Table> {
+        self.table
     }
 
     /// The node that wrote the change.
-    pub const fn origin(&self) -> &Name {
-        &self.origin
+    pub const fn origin(&self) -> &'a Name {
+        self.origin
     }
 
     /// The bytes of the record's id. Empty if the sender lost it because it was too long.
-    pub fn key_bytes(&self) -> &[u8] {
+    #[inline]
+    pub fn key_bytes(&self) -> &'a [u8] {
         &self.bytes[self.entry.key.range()]
     }
 
@@ -127,13 +125,14 @@ impl Record {
     }
 
     /// The value, not decoded. `None` for a change without one.
-    pub fn value(&self) -> Option<RawValue<'_>> {
+    #[inline]
+    pub fn value(&self) -> Option<RawValue<'a>> {
         let bytes = &self.bytes[self.entry.value.range()];
         (!bytes.is_empty()).then(|| RawValue::new(bytes, &self.table.dictionary))
     }
 
     /// The name of the user who made the change, as key bytes; see [`crate::key::decode_text`]. Empty if there is none.
-    pub fn user_bytes(&self) -> &[u8] {
+    pub fn user_bytes(&self) -> &'a [u8] {
         &self.bytes[self.entry.user.range()]
     }
 
@@ -143,13 +142,13 @@ impl Record {
     }
 
     /// The nodes that hold the record in full, if it is not held everywhere.
-    pub fn residency(&self) -> Option<&[Name]> {
-        self.residency.as_deref()
+    pub fn residency(&self) -> Option<&'a [Name]> {
+        self.sources.residency(self.entry.residency)
     }
 
     /// The nodes that held it before.
-    pub fn previous_residency(&self) -> Option<&[Name]> {
-        self.previous_residency.as_deref()
+    pub fn previous_residency(&self) -> Option<&'a [Name]> {
+        self.sources.residency(self.entry.previous_residency)
     }
 
     /// The operation that led to the change, if the peer says it.
@@ -168,19 +167,25 @@ impl Record {
         self.entry.flags.contains(Flags::BLOBS)
     }
 
+    /// Whether its value has to be searched for blobs.
+    #[inline]
+    pub(crate) fn refers_to_blobs(&self) -> bool {
+        self.has_blobs() && !self.entry.value.range().is_empty()
+    }
+
     /// The size of the whole entry in bytes.
-    pub fn size(&self) -> usize {
+    pub const fn size(&self) -> usize {
         self.bytes.len()
     }
 }
 
-impl fmt::Debug for Record {
+impl fmt::Debug for Record<'_> {
     /// Never shows the record's content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("kind", &self.kind)
             .field("table", &self.table.name)
-            .field("origin", &self.origin)
+            .field("origin", self.origin)
             .field("version", &self.entry.version)
             .field("size", &self.size())
             .finish_non_exhaustive()

@@ -23,7 +23,7 @@ impl Receiver {
             });
         }
         for event in self.events_out.drain(..events as usize) {
-            self.flow.consumer.sub(1, event.bytes);
+            self.flow.consumer.sub(event.level.items, event.level.bytes);
             if let Some(slot) = event.slot {
                 self.inbox.release(slot, &mut self.flow.inbound);
             }

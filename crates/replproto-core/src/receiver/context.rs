@@ -7,7 +7,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::error::MissingContext;
 use crate::id::Name;
+use crate::records::{Full, Missing, Sources};
 use crate::table::{Table, TableDefinition};
 use crate::value::Dictionary;
 use crate::wire::WireError;
@@ -24,6 +26,17 @@ pub(super) struct Context {
     tables_size: usize,
     residency: BTreeMap<u32, Arc<[Name]>>,
     residency_size: usize,
+    /// What the newest records refer to. Made anew whenever the peer says something new, so that a run keeps what it came with.
+    sources: Arc<Sources>,
+}
+
+/// Why [`Context::supply`] could not supply.
+#[derive(Debug)]
+pub(super) enum NoSupply {
+    /// The peer has not said it.
+    Unknown(MissingContext),
+    /// The sources are full. New ones are there, which the run in hand must not use.
+    Renewed,
 }
 
 #[derive(Debug)]
@@ -41,6 +54,7 @@ impl Context {
 
     /// The complete map of the peer's node ids replaces what was known (`protocol.md` section 3.5).
     pub(super) fn set_nodes(&mut self, ids: Vec<(String, u32)>) {
+        self.sources = Arc::default();
         self.nodes_size = ids.iter().map(|(name, _)| OVERHEAD + name.len()).sum();
         self.nodes = ids
             .into_iter()
@@ -67,6 +81,7 @@ impl Context {
             is_wanted,
             size,
         };
+        self.sources = Arc::default();
         self.tables_size += size;
         if let Some(replaced) = self.tables.insert(structure.table, known) {
             self.tables_size -= replaced.size;
@@ -75,6 +90,7 @@ impl Context {
     }
 
     pub(super) fn set_residency(&mut self, id: u32, nodes: &[String]) {
+        self.sources = Arc::default();
         let size = |nodes: usize, text: usize| OVERHEAD * (1 + nodes) + text;
         self.residency_size += size(nodes.len(), nodes.iter().map(String::len).sum());
         let nodes = nodes.iter().map(|name| name.as_str().into()).collect();
@@ -84,22 +100,34 @@ impl Context {
         }
     }
 
+    /// What records refer to, as far as any has asked for it since the peer last said something.
     #[inline]
-    pub(super) fn node(&self, id: u32) -> Option<&Name> {
-        self.nodes.get(&id)
+    pub(super) const fn sources(&self) -> &Arc<Sources> {
+        &self.sources
     }
 
-    /// The table, and whether it is wanted.
-    #[inline]
-    pub(super) fn table(&self, id: u32) -> Option<(&Arc<Table>, bool)> {
-        let known = self.tables.get(&id)?;
-        Some((&known.table, known.is_wanted))
-    }
-
-    /// The nodes of a residency id. An unknown id means "no list" (`protocol.md` section 3.7).
-    #[inline]
-    pub(super) fn residency(&self, id: Option<u32>) -> Option<Arc<[Name]>> {
-        self.residency.get(&id?).cloned()
+    /// Adds what an entry refers to.
+    #[cold]
+    pub(super) fn supply(&mut self, missing: Missing) -> Result<(), NoSupply> {
+        let sources = Arc::make_mut(&mut self.sources);
+        let added = match missing {
+            Missing::Table(id) => {
+                let known = self.tables.get(&id);
+                let known = known.ok_or(NoSupply::Unknown(MissingContext::Table(id)))?;
+                let table = known.is_wanted.then(|| Arc::clone(&known.table));
+                sources.add_table(id, table)
+            }
+            Missing::Node(id) => {
+                let name = self.nodes.get(&id);
+                let name = name.ok_or(NoSupply::Unknown(MissingContext::Origin(id)))?;
+                sources.add_node(id, name.clone())
+            }
+            Missing::Residency(id) => sources.add_residency(id, self.residency.get(&id).cloned()),
+        };
+        added.map_err(|Full| {
+            self.sources = Arc::default();
+            NoSupply::Renewed
+        })
     }
 }
 

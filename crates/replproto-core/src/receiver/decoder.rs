@@ -4,6 +4,8 @@
 //! applied to what the bytes say, not to what happens to be in memory. The one exception is the body of a blob's chunk,
 //! which is handed on as it comes.
 
+use core::ops::Range;
+
 use crate::config::Limits;
 use crate::error::{LinkError, Oversize};
 use crate::msgpack::Reader;
@@ -41,8 +43,8 @@ enum State {
 /// What the decoder found. The bytes of an entry or of a body lie at the front of the inbox and have not been taken.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// An audit entry: its bytes are at `start..end` of the front.
-    Entry { start: usize, end: usize },
+    /// An audit entry: its bytes are in this range of the front.
+    Entry(Range<usize>),
     /// The batch ends, with a sequence if it has a terminator.
     EndOfBatch(Option<Sequence>),
     /// A command other than a blob's chunk.
@@ -274,7 +276,21 @@ impl Decoder {
             return Ok(Item::EndOfBatch(Some(sequence)));
         }
         self.state = State::Batch { has_items: true };
-        Ok(Item::Entry { start, end })
+        Ok(Item::Entry(start..end))
+    }
+
+    /// The entry that follows after `at` bytes of the front, if all of it lies there and nothing is wrong with it. Otherwise
+    /// it is for [`Decoder::next`] to say what it is.
+    #[inline]
+    pub(super) fn following(&self, front: &[u8], at: usize) -> Option<Range<usize>> {
+        let (length, size) = varint::decode(front.get(at..)?)?;
+        let (start, length) = (at + size, length as usize);
+        let end = start + length;
+        let item = front.get(start..end)?;
+        let is_entry = length <= self.limits.record
+            && self.offset + end as u64 <= self.limits.message
+            && (length != batch::TERMINATOR_LENGTH || batch::terminator(item).is_none());
+        is_entry.then_some(start..end)
     }
 
     fn command(

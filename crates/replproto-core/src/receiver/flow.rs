@@ -42,6 +42,14 @@ impl Gauge {
         self.marks.high
     }
 
+    /// How much more can be added before the gauge is above a high mark.
+    pub(crate) const fn room(&self) -> Level {
+        Level {
+            items: self.marks.high.items.saturating_sub(self.now.items),
+            bytes: self.marks.high.bytes.saturating_sub(self.now.bytes),
+        }
+    }
+
     /// Counts first and looks at the marks then: one item that is larger than the mark is admitted alone.
     #[inline]
     pub(crate) const fn add(&mut self, items: u64, bytes: u64) {

@@ -1,6 +1,5 @@
-//! From items to commands: entries become records, commands change what we know of the peer, chunks become bytes of blobs.
-
-use alloc::vec::Vec;
+//! From items to commands: commands of the peer change what we know of it, chunks become bytes of blobs. Entries have a
+//! file of their own, [`run`](super::run).
 
 use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany};
 use super::decoder::{Item, NoItem};
@@ -8,15 +7,12 @@ use super::timers::Timer;
 use super::{Life, Receiver};
 use crate::close::CloseReason;
 use crate::command::Command;
-use crate::error::{LinkError, MissingContext, Oversize};
-use crate::event::{BlobOwner, EndTransaction, Event, SkippedRecord};
+use crate::error::{LinkError, Oversize};
+use crate::event::{EndTransaction, Event};
 use crate::id::Name;
-use crate::record::{Record, RecordKind};
-use crate::time::{Sequence, WallTime};
-use crate::value::{RawValue, ValueError};
+use crate::time::Sequence;
 use crate::wire::Message;
 use crate::wire::WireError;
-use crate::wire::entry::{Action, Entry, Flags};
 use crate::wire::message::{ChunkHeader, TableStructure};
 
 /// How much one call looks at if it finds nothing to hand out.
@@ -29,12 +25,6 @@ pub(super) struct Chunk {
     key: BlobKey,
     /// The transfer that the body belongs to; `None`: it is dropped.
     transfer: Option<u64>,
-}
-
-/// A reference to a blob that was found in a value.
-struct Reference {
-    key: BlobKey,
-    file: Name,
 }
 
 impl Receiver {
@@ -65,7 +55,7 @@ impl Receiver {
                 return Some(command);
             }
             if let Some((event, bytes)) = self.pending.pop_front() {
-                return Some(self.hand_out(event, bytes, None));
+                return Some(self.hand_out(event, bytes));
             }
             if ready.saturating_sub(self.inbox.ready()) > BYTES_PER_POLL {
                 break;
@@ -77,7 +67,7 @@ impl Receiver {
     #[inline]
     fn item(&mut self, item: Item) -> Option<Command> {
         match item {
-            Item::Entry { start, end } => self.entry(start, end),
+            Item::Entry(first) => self.run(first),
             Item::EndOfBatch(sequence) => Some(self.end_of_batch(sequence)),
             Item::Command(message) => {
                 self.command(message);
@@ -92,17 +82,12 @@ impl Receiver {
         }
     }
 
-    fn missing(&mut self, what: MissingContext) {
-        let message = self.decoder.message();
-        self.fail(LinkError::Missing { message, what });
-    }
-
-    fn malformed(&mut self, error: WireError) {
+    pub(super) fn malformed(&mut self, error: WireError) {
         let error = self.decoder.malformed(error);
         self.fail(error);
     }
 
-    fn too_many(&mut self, TooMany { what, limit }: TooMany) {
+    pub(super) fn too_many(&mut self, TooMany { what, limit }: TooMany) {
         self.fail(LinkError::TooLarge {
             message: self.decoder.message(),
             what,
@@ -112,130 +97,9 @@ impl Receiver {
     }
 
     #[inline]
-    fn pass(&mut self, count: usize) {
+    pub(super) fn pass(&mut self, count: usize) {
         self.decoder
             .advance(count, &mut self.inbox, &mut self.flow.inbound);
-    }
-
-    #[inline]
-    fn entry(&mut self, start: usize, end: usize) -> Option<Command> {
-        let bytes = &self.inbox.front()[start..end];
-        let action = match Action::parse(bytes) {
-            Ok(action) => action,
-            Err(error) => {
-                self.malformed(error);
-                return None;
-            }
-        };
-        let Some(kind) = RecordKind::from_action(action.kind) else {
-            self.stats.skipped_unknown += 1;
-            self.pass(end);
-            return None;
-        };
-        if action.flags.contains(Flags::LOCAL_ONLY) {
-            self.stats.skipped_local += 1;
-            self.pass(end);
-            return None;
-        }
-        let entry = match Entry::parse_after(action, bytes) {
-            Ok(entry) => entry,
-            Err(error) => {
-                self.malformed(error);
-                return None;
-            }
-        };
-        let Some((table, is_wanted)) = self.context.table(entry.table) else {
-            self.missing(MissingContext::Table(entry.table));
-            return None;
-        };
-        let Some(origin) = self.context.node(entry.node) else {
-            self.missing(MissingContext::Origin(entry.node));
-            return None;
-        };
-        if !is_wanted {
-            self.stats.skipped_unwanted += 1;
-            self.pass(end);
-            return None;
-        }
-        let (table, origin) = (table.clone(), origin.clone());
-        self.session
-            .note_row(&table.name, &bytes[entry.key.range()]);
-        self.copy_frame();
-        let transaction = self.ledger.transaction();
-        if entry.flags.contains(Flags::BLOBS) && !entry.value.range().is_empty() {
-            let bytes = &self.inbox.front()[start..end];
-            let value = RawValue::new(&bytes[entry.value.range()], &table.dictionary);
-            let found = blob_references(value, self.config.limits.blob_references);
-            let owner = BlobOwner {
-                table: table.name.clone(),
-                key: bytes[entry.key.range()].to_vec(),
-            };
-            match found {
-                Ok(Some(references)) => {
-                    if !self.refer(references, transaction, &owner) {
-                        return None;
-                    }
-                }
-                Ok(None) => {
-                    let limit = self.config.limits.blob_references as u64;
-                    self.too_many(TooMany {
-                        what: Oversize::BlobReferences,
-                        limit,
-                    });
-                    return None;
-                }
-                Err(error) => {
-                    self.pass(end);
-                    self.stats.skipped_undecodable += 1;
-                    let BlobOwner { table, key } = owner;
-                    let size = key.len() as u64;
-                    let event = Event::RecordSkipped(SkippedRecord {
-                        table,
-                        key,
-                        version: WallTime(entry.version),
-                        kind,
-                        error,
-                    });
-                    return Some(self.hand_out(event, size, None));
-                }
-            }
-        }
-        let (bytes, slot) = self.inbox.slice(start, end, &self.flow.inbound);
-        self.pass(end);
-        self.stats.records += 1;
-        let size = bytes.len() as u64;
-        let record = Record {
-            bytes,
-            entry,
-            kind,
-            table,
-            origin,
-            residency: self.context.residency(entry.residency),
-            previous_residency: self.context.residency(entry.previous_residency),
-        };
-        Some(self.hand_out(Event::Record(record), size, slot))
-    }
-
-    /// The open transaction waits for these blobs. Gives false if that ended the link.
-    fn refer(&mut self, references: Vec<Reference>, transaction: u64, owner: &BlobOwner) -> bool {
-        let now = self.timers.link_now();
-        for Reference { key, file } in references {
-            match self
-                .blobs
-                .refer(key, &file, transaction, || owner.clone(), now)
-            {
-                Ok(true) => self.ledger.wait_for_blob(transaction),
-                Ok(false) => {}
-                Err(too_many) => {
-                    self.too_many(too_many);
-                    return false;
-                }
-            }
-        }
-        self.watch_gap();
-        self.timers
-            .start(Timer::BlobIdle, self.config.timeouts.blob);
-        true
     }
 
     fn end_of_batch(&mut self, sequence: Option<Sequence>) -> Command {
@@ -249,7 +113,7 @@ impl Receiver {
             sequence,
             cursor,
         });
-        self.hand_out(event, 0, None)
+        self.hand_out(event, 0)
     }
 
     fn command(&mut self, message: Message) {
@@ -384,29 +248,4 @@ impl Receiver {
             last: is_last,
         })
     }
-}
-
-/// The blobs that a value refers to. `None`: more than `limit`.
-fn blob_references(
-    value: RawValue<'_>,
-    limit: usize,
-) -> Result<Option<Vec<Reference>>, ValueError> {
-    let mut references = Vec::new();
-    let mut too_many = false;
-    value.blob_references(|reference| {
-        if reference.file_id.len() > MAX_FILE_ID {
-            // No chunk can have this id: there is nothing to wait for.
-            return;
-        }
-        if references.len() >= limit {
-            too_many = true;
-            return;
-        }
-        let file = Name::from(reference.file_id);
-        references.push(Reference {
-            key: BlobKey::new(&file, reference.transfer_id),
-            file,
-        });
-    })?;
-    Ok((!too_many).then_some(references))
 }

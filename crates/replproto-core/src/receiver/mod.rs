@@ -9,6 +9,7 @@ mod flow;
 mod inbox;
 mod intake;
 mod ledger;
+mod run;
 mod session;
 mod timers;
 
@@ -18,7 +19,7 @@ use bytes::Bytes;
 
 use crate::close::CloseReason;
 use crate::command::{AbortReason, Command};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Level};
 use crate::cursor::{Cursor, Start};
 use crate::error::{LinkError, Misuse, Oversize};
 use crate::event::Event;
@@ -47,7 +48,8 @@ const EVENT_OVERHEAD: u64 = 192;
 /// An event that is out.
 #[derive(Debug)]
 struct EventOut {
-    bytes: u64,
+    /// What it counts in the gauge of the consumer.
+    level: Level,
     slot: Option<Slot>,
 }
 
@@ -55,7 +57,7 @@ struct EventOut {
 ///
 /// A pure function of its state, the time and the input: it does no IO and has no clock. Inputs go in by
 /// [`handle`](Self::handle), which only stores them; commands come out of [`poll_command`](Self::poll_command), which
-/// decodes at most one record at a time; [`poll_timeout`](Self::poll_timeout) says when to come back although nothing
+/// decodes at most one run of records at a time; [`poll_timeout`](Self::poll_timeout) says when to come back although nothing
 /// happened. See the [crate documentation](crate) for the loop that drives it.
 #[derive(Debug)]
 pub struct Receiver {
@@ -231,8 +233,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// The next thing to do, or `None` if there is nothing now. Decodes at most one record, and looks at a bounded number
-    /// of bytes and entries; if that was not enough to find something, [`poll_timeout`](Self::poll_timeout) asks to
+    /// The next thing to do, or `None` if there is nothing now. Decodes at most one run of records, and looks at a bounded
+    /// number of bytes and entries; if that was not enough to find something, [`poll_timeout`](Self::poll_timeout) asks to
     /// be called again at once.
     pub fn poll_command(&mut self) -> Option<Command> {
         match self.life {
@@ -261,7 +263,7 @@ impl Receiver {
         }
         if self.flow.may_decode() {
             if let Some((event, bytes)) = self.pending.pop_front() {
-                return Some(self.hand_out(event, bytes, None));
+                return Some(self.hand_out(event, bytes));
             }
             if self.is_checkpoint_due() {
                 return Some(self.checkpoint());
@@ -364,7 +366,7 @@ impl Receiver {
         self.flow.inbound.level().bytes
     }
 
-    /// Events that are out.
+    /// Events that are out; each record counts as one.
     pub const fn events_out(&self) -> u64 {
         self.flow.consumer.level().items
     }
@@ -405,10 +407,24 @@ impl Receiver {
         self.control.push_back(Command::Transmit(bytes));
     }
 
-    fn hand_out(&mut self, event: Event, bytes: u64, slot: Option<Slot>) -> Command {
-        let bytes = bytes + EVENT_OVERHEAD;
-        self.flow.consumer.add(1, bytes);
-        self.events_out.push_back(EventOut { bytes, slot });
+    fn hand_out(&mut self, event: Event, bytes: u64) -> Command {
+        self.hand_out_many(event, 1, bytes, None)
+    }
+
+    /// Hands out an event that counts as this many, and holds a part.
+    fn hand_out_many(
+        &mut self,
+        event: Event,
+        items: u64,
+        bytes: u64,
+        slot: Option<Slot>,
+    ) -> Command {
+        let level = Level {
+            items,
+            bytes: bytes + EVENT_OVERHEAD,
+        };
+        self.flow.consumer.add(level.items, level.bytes);
+        self.events_out.push_back(EventOut { level, slot });
         self.stats.events += 1;
         self.stats.peak_events_out = self.stats.peak_events_out.max(self.events_out());
         Command::Event(event)
@@ -441,7 +457,7 @@ impl Receiver {
         } else {
             Event::Checkpoint(checkpoint)
         };
-        self.hand_out(event, 0, None)
+        self.hand_out(event, 0)
     }
 
     fn release(&mut self, released: Released) {

@@ -118,8 +118,13 @@ impl Session {
         )
     }
 
-    /// A record is handed out.
+    /// Whether it matters which row came last.
     #[inline]
+    pub(super) const fn is_running_copy(&self) -> bool {
+        matches!(self.copy, Copying::Running { .. })
+    }
+
+    /// A record is handed out.
     pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) {
         if let Copying::Running {
             identity,

@@ -1,0 +1,221 @@
+//! From audit entries to runs of records: what lies together is looked at in one go and handed out as one event.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{EVENT_OVERHEAD, Receiver};
+use super::blobs::{Key as BlobKey, MAX_FILE_ID, TooMany};
+use super::context::NoSupply;
+use super::timers::Timer;
+use crate::command::Command;
+use crate::error::{LinkError, MissingContext, Oversize};
+use crate::event::{BlobOwner, Event, SkippedRecord};
+use crate::id::Name;
+use crate::records::{Admission, Records, Skip};
+use crate::value::{RawValue, ValueError};
+use crate::wire::WireError;
+
+/// A run ends after this many records, so that the application gets the first ones while the rest are decoded.
+const RUN_RECORDS: u64 = 256;
+
+/// It ends after this many bytes, which bounds what one call looks at however little of it is of interest.
+const RUN_BYTES: usize = 128 << 10;
+
+/// What ends a run before its time.
+enum Cut {
+    /// There is no further entry at the front, or the run is long enough.
+    Full,
+    /// The next entry has to be the first of its run.
+    Apart(Range<usize>),
+    /// The next entry is wrong.
+    Malformed(WireError),
+    /// The next entry refers to something that the peer has not said.
+    Missing(MissingContext),
+}
+
+/// A reference to a blob that was found in a value.
+struct Reference {
+    key: BlobKey,
+    file: Name,
+}
+
+impl Receiver {
+    /// Takes the entries at the front, beginning with this one: as many as lie together and may be handed out.
+    ///
+    /// Nothing is said of an entry that ends the run before it is the first: it is looked at again.
+    pub(super) fn run(&mut self, first: Range<usize>) -> Option<Command> {
+        let room = self.flow.consumer.room();
+        let front = self.inbox.front();
+        let mut item = first;
+        let mut taken = 0;
+        // Bytes of the front that belong to the run.
+        let mut length = 0;
+        let mut last = 0..0;
+        let cut = loop {
+            match self.context.sources().admit(&front[item.clone()]) {
+                Ok(Admission::Record(record)) if record.refers_to_blobs() => {
+                    break Cut::Apart(item);
+                }
+                Ok(Admission::Record(_)) => {
+                    taken += 1;
+                    last = item.clone();
+                }
+                Ok(Admission::Skip(skip)) => match skip {
+                    Skip::Unknown => self.stats.skipped_unknown += 1,
+                    Skip::Local => self.stats.skipped_local += 1,
+                    Skip::Unwanted => self.stats.skipped_unwanted += 1,
+                },
+                Ok(Admission::Missing(missing)) => match self.context.supply(missing) {
+                    Ok(()) => continue,
+                    Err(NoSupply::Renewed) if taken == 0 => continue,
+                    Err(NoSupply::Renewed) => break Cut::Full,
+                    Err(NoSupply::Unknown(what)) => break Cut::Missing(what),
+                },
+                Err(error) => break Cut::Malformed(error),
+            }
+            length = item.end;
+            let is_long = taken > room.items.min(RUN_RECORDS - 1)
+                || (taken > 0 && length as u64 + EVENT_OVERHEAD > room.bytes)
+                || length > RUN_BYTES;
+            match self.decoder.following(front, length) {
+                Some(next) if !is_long => item = next,
+                _ => break Cut::Full,
+            }
+        };
+        if taken > 0 {
+            return Some(self.hand_out_run(length, last, taken));
+        }
+        self.pass(length);
+        match cut {
+            Cut::Full => None,
+            Cut::Apart(item) => self.record_with_blobs(item.start - length..item.end - length),
+            Cut::Malformed(error) => {
+                self.malformed(error);
+                None
+            }
+            Cut::Missing(what) => {
+                let message = self.decoder.message();
+                self.fail(LinkError::Missing { message, what });
+                None
+            }
+        }
+    }
+
+    /// The first `length` bytes of the front are a run of this many records, of which the last is there.
+    fn hand_out_run(&mut self, length: usize, last: Range<usize>, count: u64) -> Command {
+        let sources = Arc::clone(self.context.sources());
+        if self.session.is_running_copy()
+            && let Ok(Admission::Record(last)) = sources.admit(&self.inbox.front()[last])
+        {
+            self.session.note_row(&last.table().name, last.key_bytes());
+        }
+        self.copy_frame();
+        self.ledger.transaction();
+        let (items, slot) = self.inbox.slice(0, length, &self.flow.inbound);
+        self.pass(length);
+        self.stats.records += count;
+        let records = Records {
+            items,
+            sources,
+            count: count as u32,
+        };
+        self.hand_out_many(Event::Records(records), count, length as u64, slot)
+    }
+
+    /// A record that may refer to blobs, at the front: its transaction waits for those.
+    fn record_with_blobs(&mut self, item: Range<usize>) -> Option<Command> {
+        let sources = Arc::clone(self.context.sources());
+        let Ok(Admission::Record(record)) = sources.admit(&self.inbox.front()[item.clone()]) else {
+            return None;
+        };
+        let limit = self.config.limits.blob_references;
+        let found = record.value().map(|value| blob_references(value, limit));
+        let owner = BlobOwner {
+            table: record.table().name.clone(),
+            key: record.key_bytes().to_vec(),
+        };
+        match found {
+            None => {}
+            Some(Ok(Some(references))) => {
+                let transaction = self.ledger.transaction();
+                if !self.refer(references, transaction, &owner) {
+                    return None;
+                }
+            }
+            Some(Ok(None)) => {
+                self.too_many(TooMany {
+                    what: Oversize::BlobReferences,
+                    limit: limit as u64,
+                });
+                return None;
+            }
+            Some(Err(error)) => {
+                let (version, kind) = (record.version(), record.kind());
+                self.session.note_row(&owner.table, &owner.key);
+                self.copy_frame();
+                self.ledger.transaction();
+                self.pass(item.end);
+                self.stats.skipped_undecodable += 1;
+                let BlobOwner { table, key } = owner;
+                let size = key.len() as u64;
+                let event = Event::RecordSkipped(SkippedRecord {
+                    table,
+                    key,
+                    version,
+                    kind,
+                    error,
+                });
+                return Some(self.hand_out(event, size));
+            }
+        }
+        Some(self.hand_out_run(item.end, item, 1))
+    }
+
+    /// The open transaction waits for these blobs. Gives false if that ended the link.
+    fn refer(&mut self, references: Vec<Reference>, transaction: u64, owner: &BlobOwner) -> bool {
+        let now = self.timers.link_now();
+        for Reference { key, file } in references {
+            match self
+                .blobs
+                .refer(key, &file, transaction, || owner.clone(), now)
+            {
+                Ok(true) => self.ledger.wait_for_blob(transaction),
+                Ok(false) => {}
+                Err(too_many) => {
+                    self.too_many(too_many);
+                    return false;
+                }
+            }
+        }
+        self.watch_gap();
+        self.timers
+            .start(Timer::BlobIdle, self.config.timeouts.blob);
+        true
+    }
+}
+
+/// The blobs that a value refers to. `None`: more than `limit`.
+fn blob_references(
+    value: RawValue<'_>,
+    limit: usize,
+) -> Result<Option<Vec<Reference>>, ValueError> {
+    let mut references = Vec::new();
+    let mut too_many = false;
+    value.blob_references(|reference| {
+        if reference.file_id.len() > MAX_FILE_ID {
+            // No chunk can have this id: there is nothing to wait for.
+            return;
+        }
+        if references.len() >= limit {
+            too_many = true;
+            return;
+        }
+        let file = Name::from(reference.file_id);
+        references.push(Reference {
+            key: BlobKey::new(&file, reference.transfer_id),
+            file,
+        });
+    })?;
+    Ok((!too_many).then_some(references))
+}
