@@ -157,7 +157,8 @@ impl Marks {
 pub struct FlowControl {
     /// Parts of messages that are held.
     pub inbound: Marks,
-    /// Events that are out, each record counted as one. In the protocol's way the pause begins above 100 and ends at 0.
+    /// Events that are out, as [`Event::count`](crate::Event::count) counts them. In the protocol's way the pause begins
+    /// above 100 and ends at 0.
     pub consumer: Marks,
     /// Transactions and checkpoints that are out and not durable.
     pub commits: Marks,

@@ -41,6 +41,17 @@ pub enum Event {
     BlobGone(BlobFailure),
 }
 
+impl Event {
+    /// How many events it counts as, for [`Input::Consumed`](crate::Input::Consumed) and everywhere else: each record is one,
+    /// and anything else is one.
+    pub const fn count(&self) -> u64 {
+        match self {
+            Self::Records(records) => records.len() as u64,
+            _ => 1,
+        }
+    }
+}
+
 /// Whom we follow, and the tables it has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {

@@ -49,9 +49,10 @@ pub enum Input {
     },
     /// The peer answered a ping, or pinged by itself.
     Pong,
-    /// The application took this many events off its memory queue, oldest first. It says nothing about durability.
+    /// The application took this many events off its memory queue, oldest first. It says nothing about durability. A run of
+    /// records can be given back in pieces.
     Consumed {
-        /// How many events, of which [`Event::Records`](crate::Event::Records) is one however many records it has.
+        /// How many events, as [`Event::count`](crate::Event::count) counts them.
         events: u64,
     },
     /// A transaction, a checkpoint or a completed copy is durable, together with its cursor if it had one.

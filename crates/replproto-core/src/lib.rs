@@ -25,7 +25,7 @@
 //!             Command::Ping => {}                                   // send a ping
 //!             Command::Event(event) => {
 //!                 // To the application's queue; when it is taken off:
-//!                 link.handle(now, Input::Consumed { events: 1 })?;
+//!                 link.handle(now, Input::Consumed { events: event.count() })?;
 //!                 if let Event::EndTransaction(end) = event {
 //!                     // when it is durable, together with `end.cursor`:
 //!                     link.handle(now, Input::Committed(end.id))?;

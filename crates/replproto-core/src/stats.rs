@@ -19,7 +19,7 @@ pub struct Stats {
     pub transactions: u64,
     /// Checkpoints handed out, those at the end of a base copy included.
     pub checkpoints: u64,
-    /// Events handed out, of every kind. A run of records is one.
+    /// Events handed out, of every kind, as [`Event::count`](crate::Event::count) counts them.
     pub events: u64,
     /// Entries of unknown types, passed over.
     pub skipped_unknown: u64,
@@ -57,7 +57,7 @@ pub struct Stats {
     pub pauses: [u64; PauseReason::ALL.len()],
     /// The most bytes of messages that were held at a time, with a fixed overhead for each part.
     pub peak_retained_bytes: u64,
-    /// The most events that were out at a time, each record counted as one.
+    /// The most events that were out at a time, counted in the same way.
     pub peak_events_out: u64,
     /// The most bytes of blobs that were out at a time, with a fixed overhead for each chunk.
     pub peak_blob_bytes_out: u64,

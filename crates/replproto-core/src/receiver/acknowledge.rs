@@ -8,24 +8,37 @@ use crate::id::{BlobId, CommitId, Epoch};
 use crate::time::Sequence;
 use crate::wire::Message;
 
-use super::Receiver;
+use super::{EventOut, Receiver};
 use super::blobs::AckError;
 use super::ledger::NeverHandedOut;
 use super::timers::Timer;
 
 impl Receiver {
     pub(super) fn consumed(&mut self, events: u64) -> Result<(), Misuse> {
-        let out = self.events_out.len() as u64;
+        let out = self.events_out();
         if events > out {
             return Err(Misuse::ConsumedTooMany {
                 out,
                 consumed: events,
             });
         }
-        for event in self.events_out.drain(..events as usize) {
-            self.flow.consumer.sub(event.level.items, event.level.bytes);
-            if let Some(slot) = event.slot {
+        let mut left = events;
+        while left > 0
+            && let Some(EventOut { level, slot }) = self.events_out.front_mut()
+        {
+            let items = level.items.min(left);
+            left -= items;
+            level.items -= items;
+            let (bytes, slot) = match level.items {
+                0 => (level.bytes, *slot),
+                _ => (0, None),
+            };
+            self.flow.consumer.sub(items, bytes);
+            if let Some(slot) = slot {
                 self.inbox.release(slot, &mut self.flow.inbound);
+            }
+            if level.items == 0 {
+                self.events_out.pop_front();
             }
         }
         self.note_starvation();

@@ -17,7 +17,7 @@ use crate::wire::message::{ChunkHeader, TableStructure};
 
 /// How much one call looks at if it finds nothing to hand out.
 const ITEMS_PER_POLL: u32 = 1024;
-const BYTES_PER_POLL: u64 = 1 << 20;
+const BYTES_PER_POLL: u64 = 64 << 10;
 
 /// The chunk whose body is being decoded.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Receiver {
                 return Some(command);
             }
             if let Some((event, bytes)) = self.pending.pop_front() {
-                return Some(self.hand_out(event, bytes));
+                return Some(self.hand_out(event, bytes, None));
             }
             if ready.saturating_sub(self.inbox.ready()) > BYTES_PER_POLL {
                 break;
@@ -113,7 +113,7 @@ impl Receiver {
             sequence,
             cursor,
         });
-        self.hand_out(event, 0)
+        self.hand_out(event, 0, None)
     }
 
     fn command(&mut self, message: Message) {

@@ -48,7 +48,8 @@ const EVENT_OVERHEAD: u64 = 192;
 /// An event that is out.
 #[derive(Debug)]
 struct EventOut {
-    /// What it counts in the gauge of the consumer.
+    /// What is left of it in the gauge of the consumer. A run of records is given back record by record; its bytes and its
+    /// part are when the last one is.
     level: Level,
     slot: Option<Slot>,
 }
@@ -263,7 +264,7 @@ impl Receiver {
         }
         if self.flow.may_decode() {
             if let Some((event, bytes)) = self.pending.pop_front() {
-                return Some(self.hand_out(event, bytes));
+                return Some(self.hand_out(event, bytes, None));
             }
             if self.is_checkpoint_due() {
                 return Some(self.checkpoint());
@@ -366,7 +367,7 @@ impl Receiver {
         self.flow.inbound.level().bytes
     }
 
-    /// Events that are out; each record counts as one.
+    /// Events that are out, as [`Event::count`] counts them.
     pub const fn events_out(&self) -> u64 {
         self.flow.consumer.level().items
     }
@@ -407,25 +408,14 @@ impl Receiver {
         self.control.push_back(Command::Transmit(bytes));
     }
 
-    fn hand_out(&mut self, event: Event, bytes: u64) -> Command {
-        self.hand_out_many(event, 1, bytes, None)
-    }
-
-    /// Hands out an event that counts as this many, and holds a part.
-    fn hand_out_many(
-        &mut self,
-        event: Event,
-        items: u64,
-        bytes: u64,
-        slot: Option<Slot>,
-    ) -> Command {
+    fn hand_out(&mut self, event: Event, bytes: u64, slot: Option<Slot>) -> Command {
         let level = Level {
-            items,
+            items: event.count(),
             bytes: bytes + EVENT_OVERHEAD,
         };
         self.flow.consumer.add(level.items, level.bytes);
         self.events_out.push_back(EventOut { level, slot });
-        self.stats.events += 1;
+        self.stats.events += level.items;
         self.stats.peak_events_out = self.stats.peak_events_out.max(self.events_out());
         Command::Event(event)
     }
@@ -457,7 +447,7 @@ impl Receiver {
         } else {
             Event::Checkpoint(checkpoint)
         };
-        self.hand_out(event, 0)
+        self.hand_out(event, 0, None)
     }
 
     fn release(&mut self, released: Released) {

@@ -20,7 +20,7 @@ use crate::wire::WireError;
 const RUN_RECORDS: u64 = 256;
 
 /// It ends after this many bytes, which bounds what one call looks at however little of it is of interest.
-const RUN_BYTES: usize = 128 << 10;
+const RUN_BYTES: usize = 64 << 10;
 
 /// What ends a run before its time.
 enum Cut {
@@ -120,7 +120,7 @@ impl Receiver {
             sources,
             count: count as u32,
         };
-        self.hand_out_many(Event::Records(records), count, length as u64, slot)
+        self.hand_out(Event::Records(records), length as u64, slot)
     }
 
     /// A record that may refer to blobs, at the front: its transaction waits for those.
@@ -166,7 +166,7 @@ impl Receiver {
                     kind,
                     error,
                 });
-                return Some(self.hand_out(event, size));
+                return Some(self.hand_out(event, size, None));
             }
         }
         Some(self.hand_out_run(item.end, item, 1))

@@ -25,12 +25,15 @@ pub(crate) fn trace(commands: &[Command]) -> Vec<String> {
                 }
                 "last".into()
             }
-            Command::Event(Event::Record(record)) => {
-                format!(
-                    "{record:?} {:02x?} {:?}",
-                    record.key_bytes(),
-                    record.value().map(|v| v.decode())
-                )
+            Command::Event(Event::Records(records)) => {
+                for record in records {
+                    lines.push(format!(
+                        "{record:?} {:02x?} {:?}",
+                        record.key_bytes(),
+                        record.value().map(|v| v.decode())
+                    ));
+                }
+                continue;
             }
             other => format!("{other:?}"),
         };

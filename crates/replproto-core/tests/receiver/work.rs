@@ -22,16 +22,16 @@ fn a_million_skipped_entries_give_back_control() {
     for _ in 0..1_000_000 {
         batch = batch.entry(&skipped);
     }
-    let input = Input::Message {
-        bytes: batch.put("wanted").end(),
-        last: true,
-    };
+    let bytes = batch.put("wanted").end();
+    // No call looks at more than this, and at one entry more.
+    let turns_at_least = bytes.len() / (66 << 10);
+    let input = Input::Message { bytes, last: true };
     driver.receiver.handle(driver.now, input).expect("open");
     let mut turns = 0;
     loop {
         match driver.receiver.poll_command() {
             Some(Command::Event(event)) => {
-                assert!(matches!(event, Event::Record(_)));
+                assert!(matches!(event, Event::Records(_)));
                 break;
             }
             Some(_) => {}
@@ -45,7 +45,7 @@ fn a_million_skipped_entries_give_back_control() {
             }
         }
     }
-    assert!(turns > 500, "{turns}");
+    assert!(turns >= turns_at_least, "{turns}");
     assert_eq!(driver.receiver.stats().skipped_unknown, 1_000_000);
 }
 

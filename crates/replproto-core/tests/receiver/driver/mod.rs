@@ -353,7 +353,7 @@ impl Driver {
     }
 
     fn observe_event(&mut self, event: &Event) {
-        self.events_out += 1;
+        self.events_out += event.count();
         self.most_events_out = self.most_events_out.max(self.events_out);
         let (id, cursor) = match event {
             Event::EndTransaction(end) => (end.id, end.cursor.clone()),

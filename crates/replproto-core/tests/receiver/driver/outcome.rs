@@ -14,11 +14,12 @@ impl Driver {
         })
     }
 
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.events().filter_map(|event| match event {
-            Event::Record(record) => Some(record),
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let runs = self.events().filter_map(|event| match event {
+            Event::Records(records) => Some(records),
             _ => None,
-        })
+        });
+        runs.flatten()
     }
 
     pub(crate) fn ends(&self) -> impl Iterator<Item = &EndTransaction> {
