@@ -42,6 +42,12 @@ impl Records {
         self.items.len()
     }
 
+    /// The items of the batch as they came, each a length and an entry (`protocol.md` section 4). Some may be entries that
+    /// are passed over.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.items
+    }
+
     /// The records, in the order of the peer's log.
     #[inline]
     pub fn iter(&self) -> Iter<'_> {

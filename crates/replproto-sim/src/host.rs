@@ -108,10 +108,16 @@ impl Host {
     /// Puts an event into the queue, after comparing it with what the publisher has sent.
     pub(crate) fn queue(&mut self, event: Event, expected: &mut VecDeque<Expected>) -> Result {
         let item = match event {
-            Event::Record(record) => match self.change(&record, expected) {
-                Err(_) if self.is_tainted => Item::Other,
-                change => change?,
-            },
+            Event::Records(records) => {
+                for record in &records {
+                    let item = match self.change(&record, expected) {
+                        Err(_) if self.is_tainted => Item::Other,
+                        change => change?,
+                    };
+                    self.queue.push_back(item);
+                }
+                return Ok(());
+            }
             Event::EndTransaction(end) => {
                 let sequence = end.sequence.map(|sequence| sequence.0);
                 self.expect(expected, &Expected::End(sequence))?;
@@ -185,7 +191,7 @@ impl Host {
         )
     }
 
-    fn change(&mut self, record: &Record, expected: &mut VecDeque<Expected>) -> Result<Item> {
+    fn change(&mut self, record: &Record<'_>, expected: &mut VecDeque<Expected>) -> Result<Item> {
         let unreadable = |what: &dyn std::fmt::Display| {
             Violation::new("order", format!("unreadable record: {what}"))
         };

@@ -129,7 +129,9 @@ impl Link {
         while let Some(command) = self.receiver.poll_command() {
             self.model.observe(&command)?;
             self.model.check(&self.receiver)?;
-            done.records += u64::from(matches!(command, Command::Event(Event::Record(_))));
+            if let Command::Event(event @ Event::Records(_)) = &command {
+                done.records += event.count();
+            }
             show(format_args!("{} {}", at.as_micros(), Shown(&command)));
         }
         // A receiver that asks to be called again at once has not come to rest.
@@ -154,13 +156,20 @@ impl fmt::Display for Shown<'_> {
                     bytes.len()
                 )
             }
-            Command::Event(Event::Record(record)) => write!(
-                f,
-                "Record of {}, version {}, {:?}",
-                record.table().name(),
-                record.version(),
-                record.kind()
-            ),
+            Command::Event(Event::Records(records)) => {
+                f.write_str("Records")?;
+                let mut separator = " of ";
+                for record in records {
+                    let (table, version) = (record.table().name(), record.version());
+                    write!(
+                        f,
+                        "{separator}{table}, version {version}, {:?}",
+                        record.kind()
+                    )?;
+                    separator = "; ";
+                }
+                Ok(())
+            }
             Command::Event(event) => write!(f, "{event:?}"),
             command => write!(f, "{command:?}"),
         }

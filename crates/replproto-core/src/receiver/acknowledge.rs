@@ -8,10 +8,10 @@ use crate::id::{BlobId, CommitId, Epoch};
 use crate::time::Sequence;
 use crate::wire::Message;
 
-use super::{EventOut, Receiver};
 use super::blobs::AckError;
 use super::ledger::NeverHandedOut;
 use super::timers::Timer;
+use super::{EventOut, Receiver};
 
 impl Receiver {
     pub(super) fn consumed(&mut self, events: u64) -> Result<(), Misuse> {

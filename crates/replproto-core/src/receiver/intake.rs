@@ -31,10 +31,12 @@ impl Receiver {
     /// Decodes until there is a command, but not for ever.
     pub(super) fn decode(&mut self) -> Option<Command> {
         let ready = self.inbox.ready();
-        for _ in 0..ITEMS_PER_POLL {
+        let mut items = ITEMS_PER_POLL;
+        while items > 0 {
+            items -= 1;
             match self.decoder.next(&mut self.inbox, &mut self.flow.inbound) {
                 Ok(item) => {
-                    if let Some(command) = self.item(item) {
+                    if let Some(command) = self.item(item, &mut items) {
                         return Some(command);
                     }
                 }
@@ -65,9 +67,9 @@ impl Receiver {
     }
 
     #[inline]
-    fn item(&mut self, item: Item) -> Option<Command> {
+    fn item(&mut self, item: Item, items: &mut u32) -> Option<Command> {
         match item {
-            Item::Entry(first) => self.run(first),
+            Item::Entry(first) => self.run(first, items),
             Item::EndOfBatch(sequence) => Some(self.end_of_batch(sequence)),
             Item::Command(message) => {
                 self.command(message);

@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{EVENT_OVERHEAD, Receiver};
 use super::blobs::{Key as BlobKey, MAX_FILE_ID, TooMany};
 use super::context::NoSupply;
 use super::timers::Timer;
+use super::{EVENT_OVERHEAD, Receiver};
 use crate::command::Command;
 use crate::error::{LinkError, MissingContext, Oversize};
 use crate::event::{BlobOwner, Event, SkippedRecord};
@@ -43,8 +43,9 @@ struct Reference {
 impl Receiver {
     /// Takes the entries at the front, beginning with this one: as many as lie together and may be handed out.
     ///
-    /// Nothing is said of an entry that ends the run before it is the first: it is looked at again.
-    pub(super) fn run(&mut self, first: Range<usize>) -> Option<Command> {
+    /// Nothing is said of an entry that ends the run before it is the first: it is looked at again. `items`: how many more
+    /// may be looked at.
+    pub(super) fn run(&mut self, first: Range<usize>, items: &mut u32) -> Option<Command> {
         let room = self.flow.consumer.room();
         let front = self.inbox.front();
         let mut item = first;
@@ -77,11 +78,13 @@ impl Receiver {
             length = item.end;
             let is_long = taken > room.items.min(RUN_RECORDS - 1)
                 || (taken > 0 && length as u64 + EVENT_OVERHEAD > room.bytes)
-                || length > RUN_BYTES;
+                || length > RUN_BYTES
+                || *items == 0;
             match self.decoder.following(front, length) {
                 Some(next) if !is_long => item = next,
                 _ => break Cut::Full,
             }
+            *items -= 1;
         };
         if taken > 0 {
             return Some(self.hand_out_run(length, last, taken));

@@ -104,7 +104,7 @@ impl<'a> Books<'a> {
             .unwrap_or(START)
     }
 
-    pub(super) fn record(&mut self, record: &Record) -> Result {
+    pub(super) fn record(&mut self, record: &Record<'_>) -> Result {
         let number = self.committed.len();
         hold("order", !self.is_open, || {
             format!("record {number} before the end of the last transaction")

@@ -367,7 +367,7 @@ impl<'a> Small<'a> {
         match command {
             Command::Transmit(bytes) if self.is_set_up => self.books.transmit(&bytes),
             Command::Event(event) => {
-                self.events_out += 1;
+                self.events_out += event.count();
                 self.event(&event)
             }
             Command::OpenBlob { blob, file, .. } => self.open(blob, &file),
@@ -396,7 +396,9 @@ impl<'a> Small<'a> {
 
     fn event(&mut self, event: &Event) -> Result {
         match event {
-            Event::Record(record) => self.books.record(record),
+            Event::Records(records) => records
+                .iter()
+                .try_for_each(|record| self.books.record(&record)),
             Event::EndTransaction(end) => self.books.end(end),
             Event::Checkpoint(checkpoint) => self.books.checkpoint(checkpoint),
             Event::BlobHeld(failure) => self.books.report(failure),

@@ -90,11 +90,11 @@ impl Model {
         hold("pauses", others.is_none(), || {
             format!("an event while paused for {others:?}")
         })?;
-        if let Event::Record(_) | Event::EndTransaction(_) | Event::CopyStarted(_) = event {
+        if let Event::Records(_) | Event::EndTransaction(_) | Event::CopyStarted(_) = event {
             self.watchdogs.copy_frame();
         }
         let (size, pin) = match event {
-            Event::Record(record) => (record.size(), self.pins.pin(record.key_bytes())),
+            Event::Records(records) => (records.size(), self.pins.pin(records.bytes())),
             Event::RecordSkipped(skipped) => (skipped.key.len(), None),
             Event::Schema(_) | Event::Table(_) => {
                 self.is_inexact = true;
@@ -102,13 +102,20 @@ impl Model {
             }
             _ => (0, None),
         };
+        let count = event.count();
         let bytes = size as u64 + EVENT_OVERHEAD;
-        self.events.push_back(EventOut { bytes, pin });
-        self.seen.events += 1;
+        self.events.push_back(EventOut { count, bytes, pin });
+        self.seen.events += count;
         self.seen.skipped_undecodable += u64::from(matches!(event, Event::RecordSkipped(_)));
-        self.seen.records += u64::from(matches!(event, Event::Record(_)));
+        if let Event::Records(records) = event {
+            let read = records.iter().count() as u64;
+            hold("order", read == count && count > 0, || {
+                format!("{read} records in a run of {count}")
+            })?;
+            self.seen.records += count;
+        }
         self.seen.transactions += u64::from(matches!(event, Event::EndTransaction(_)));
-        self.consumer.add(1, bytes);
+        self.consumer.add(count, bytes);
         let (id, cursor) = match event {
             Event::EndTransaction(end) => (end.id, end.cursor.as_ref()),
             Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {

@@ -48,6 +48,8 @@ struct Transfer {
 /// An event that is out.
 #[derive(Debug)]
 struct EventOut {
+    /// How many of its records, if it has any, have not been given back.
+    count: u64,
     bytes: u64,
     pin: Option<Pin>,
 }
@@ -191,9 +193,8 @@ impl Model {
             }
             Input::Heard { bytes: 1.. } | Input::Pong => self.watchdogs.heard(),
             Input::Consumed { events } => {
-                for EventOut { bytes, pin } in self.events.drain(..*events as usize) {
-                    self.pins.unpin(pin);
-                    self.consumer.remove(1, bytes);
+                for _ in 0..*events {
+                    self.consume();
                 }
                 self.is_inexact &= !self.events.is_empty();
                 if *events > 0 {
@@ -238,6 +239,21 @@ impl Model {
     const fn store_progress(&mut self, ended: u64) {
         if ended > 0 {
             self.watchdogs.progress();
+        }
+    }
+
+    /// The oldest event, or its oldest record, is given back.
+    fn consume(&mut self) {
+        self.consumer.remove(1, 0);
+        let Some(event) = self.events.front_mut() else {
+            return;
+        };
+        event.count -= 1;
+        if event.count == 0
+            && let Some(EventOut { bytes, pin, .. }) = self.events.pop_front()
+        {
+            self.consumer.remove(0, bytes);
+            self.pins.unpin(pin);
         }
     }
 

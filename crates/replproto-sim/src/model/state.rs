@@ -34,7 +34,7 @@ impl Model {
         self.watchdogs.note(receiver, self.is_unready);
         self.is_paused = receiver.is_paused();
         let flow = &self.config.flow;
-        let (events, counted) = (receiver.events_out(), self.events.len() as u64);
+        let (events, counted) = (receiver.events_out(), self.consumer.now.items);
         hold("bounds", events == counted, || {
             format!("{events} events out, not {counted}")
         })?;

@@ -6,7 +6,9 @@ use replproto_core::config::TableFilter;
 use replproto_core::wire::entry::Flags;
 use replproto_core::wire::message::ChunkHeader;
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
-use replproto_core::{Command, Config, Epoch, Input, Instant, Receiver, Sequence, Start, WallTime};
+use replproto_core::{
+    Command, Config, Epoch, Event, Input, Instant, Receiver, Sequence, Start, WallTime,
+};
 
 use crate::handshake::handshake;
 use crate::oracles::{Result, Violation, hold};
@@ -43,10 +45,9 @@ pub(super) fn check(seed: u64) -> Result {
             .map_err(|misuse| Violation::new("contract", misuse))?;
         while let Some(command) = receiver.poll_command() {
             check_secrecy(&command)?;
-            records += u64::from(matches!(
-                command,
-                Command::Event(replproto_core::Event::Record(_))
-            ));
+            if let Command::Event(event @ Event::Records(_)) = &command {
+                records += event.count();
+            }
         }
     }
     hold("order", records == u64::from(!follows_nothing), || {

@@ -160,9 +160,11 @@ impl World {
         let trace = &mut self.trace;
         match command {
             Command::Transmit(bytes) => trace.bytes(bytes),
-            Command::Event(Handed::Record(record)) => {
-                trace.number(record.version().0.to_bits());
-                trace.bytes(record.key_bytes());
+            Command::Event(Handed::Records(records)) => {
+                for record in records {
+                    trace.number(record.version().0.to_bits());
+                    trace.bytes(record.key_bytes());
+                }
                 return;
             }
             Command::Event(Handed::EndTransaction(end)) => {
