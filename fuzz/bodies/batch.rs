@@ -24,9 +24,10 @@ pub fn run(data: &[u8]) {
     let batch = Bytes::from(batch);
     let (mut records, mut ends, mut sequence) = (0, 0, None);
     let mut observe = |command: &Command| match command {
-        Command::Event(Event::Record(record)) => {
-            assert!(record.size() <= data.len());
-            records += 1;
+        Command::Event(Event::Records(run)) => {
+            assert!(run.size() <= data.len());
+            assert_eq!(run.iter().count(), run.len());
+            records += run.len();
         }
         Command::Event(Event::RecordSkipped(_)) => records += 1,
         Command::Event(Event::EndTransaction(end)) => {

@@ -181,17 +181,21 @@ impl<F: FnMut(&Command)> Host<F> {
     fn answer(&mut self, command: Command, answers: &mut Vec<Input>) {
         match command {
             Command::Event(event) => {
-                answers.push(Input::Consumed { events: 1 });
+                answers.push(Input::Consumed {
+                    events: event.count(),
+                });
                 match event {
                     Event::EndTransaction(end) => answers.push(Input::Committed(end.id)),
                     Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
                         answers.push(Input::Committed(checkpoint.id));
                     }
-                    Event::Record(record) => {
-                        // Reading must end, whatever it finds.
-                        let _ = record.key();
-                        if let Some(Ok(value)) = record.value().map(|value| value.decode()) {
-                            drop(value);
+                    Event::Records(records) => {
+                        for record in &records {
+                            // Reading must end, whatever it finds.
+                            let _ = record.key();
+                            if let Some(Ok(value)) = record.value().map(|value| value.decode()) {
+                                drop(value);
+                            }
                         }
                     }
                     _ => {}

@@ -104,15 +104,20 @@ impl Trace {
                 content.extend_from_slice(bytes);
                 *ended |= last;
             }
-            Command::Event(Event::Record(record)) => self.lines.push(format!(
-                "{record:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-                record.key_bytes(),
-                record.user_bytes(),
-                record.value().map(|value| value.bytes().to_vec()),
-                record.expires_at(),
-                record.residency(),
-                record.previous_residency(),
-            )),
+            // How many records come together depends on the cuts.
+            Command::Event(Event::Records(records)) => {
+                self.lines.extend(records.iter().map(|record| {
+                    format!(
+                        "{record:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                        record.key_bytes(),
+                        record.user_bytes(),
+                        record.value().map(|value| value.bytes().to_vec()),
+                        record.expires_at(),
+                        record.residency(),
+                        record.previous_residency(),
+                    )
+                }));
+            }
             command => self.lines.push(format!("{command:?}")),
         }
     }

@@ -35,7 +35,7 @@ impl Decoded {
     /// # Errors
     /// What is wrong with it. All kinds of records are decoded whole, also those that change nothing, since what counts as
     /// skipped must not depend on what the store holds.
-    pub(crate) fn read(&mut self, record: &Record) -> Result<(), Undecodable> {
+    pub(crate) fn read(&mut self, record: &Record<'_>) -> Result<(), Undecodable> {
         for buffer in [&mut self.id, &mut self.value] {
             buffer.clear();
             buffer.shrink_to(KEPT_BYTES);

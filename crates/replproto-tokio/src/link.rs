@@ -120,7 +120,11 @@ impl Opening {
 /// let mut link = Link::connect(&config, Start::Copy, NoBlobs).await?;
 /// while let Some(delivery) = link.next().await {
 ///     match &*delivery {
-///         Event::Record(record) => println!("{} {:?}", record.table().name(), record.key()),
+///         Event::Records(records) => {
+///             for record in records {
+///                 println!("{} {:?}", record.table().name(), record.key());
+///             }
+///         }
 ///         // Durable as soon as it is printed.
 ///         Event::EndTransaction(_) => delivery.commit(),
 ///         _ => {}

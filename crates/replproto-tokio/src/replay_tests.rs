@@ -150,9 +150,10 @@ impl Log {
     fn history(&self) -> History {
         let mut history = History::default();
         for (change, event) in self.transactions.iter().flatten() {
-            let Event::Record(record) = event else {
+            let Event::Records(records) = event else {
                 unreachable!()
             };
+            let record = records.iter().next().unwrap();
             let mut id = String::new();
             let style = replproto_core::value::JsonStyle::Tagged;
             record.key().unwrap().write_json(&mut id, style);

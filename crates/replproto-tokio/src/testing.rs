@@ -111,7 +111,7 @@ pub(crate) fn records(changes: &[Change]) -> Vec<Event> {
         let came = link.feed(batch.finish(None));
         events.extend(
             came.into_iter()
-                .filter(|event| matches!(event, Event::Record(_) | Event::RecordSkipped(_))),
+                .filter(|event| matches!(event, Event::Records(_) | Event::RecordSkipped(_))),
         );
     }
     assert_eq!(events.len(), changes.len());

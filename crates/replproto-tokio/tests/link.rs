@@ -44,7 +44,7 @@ const fn is_end(event: &Event) -> bool {
 }
 
 const fn is_record(event: &Event) -> bool {
-    matches!(event, Event::Record(_))
+    matches!(event, Event::Records(_))
 }
 
 /// A consumer's queue of this many events.
@@ -73,7 +73,9 @@ async fn events_come_in_order_and_only_what_is_durable_is_confirmed() {
     while ends.len() < 2 {
         let delivery = next(&mut link).await;
         match &*delivery {
-            Event::Record(record) => keys.push(record.key().unwrap()),
+            Event::Records(records) => {
+                keys.extend(records.iter().map(|record| record.key().unwrap()));
+            }
             Event::EndTransaction(end) => ends.push(end.clone()),
             _ => {}
         }

@@ -115,7 +115,7 @@ impl Host {
     fn event(&mut self, event: Event, answers: &mut Vec<Input>) {
         match event {
             Event::Table(table) => self.lines.push(format!("table {}", table.name())),
-            Event::Record(record) => self.record(&record),
+            Event::Records(records) => records.iter().for_each(|record| self.record(&record)),
             Event::EndTransaction(end) => {
                 let sequence = end.sequence.map(|sequence| sequence.0);
                 self.lines.push(format!("end {sequence:?}"));
@@ -141,7 +141,7 @@ impl Host {
         }
     }
 
-    fn record(&mut self, record: &Record) {
+    fn record(&mut self, record: &Record<'_>) {
         let table = record.table().name().to_string();
         let key = record.key_bytes().to_vec();
         let version = record.version().0.to_bits();

@@ -93,8 +93,8 @@ impl<S: Sink> Sink for StallingSink<S> {
     }
 
     async fn apply(&mut self, events: Vec<Event>) -> Result<Applied, S::Error> {
-        let is_record = |event: &&Event| matches!(event, Event::Record(_));
-        let records = events.iter().filter(is_record).count() as u64;
+        let is_run = |event: &&Event| matches!(event, Event::Records(_));
+        let records = events.iter().filter(is_run).map(Event::count).sum();
         let before = self.faults.records.fetch_add(records, Ordering::Relaxed);
         let stall_after = self.faults.stall_after;
         if before < stall_after && before + records >= stall_after {

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{InspectError, Visitor};
 
-/// Writes each command as a line of JSON. The field `event` tells the kind:
+/// Writes each command, and each record, as a line of JSON. The field `event` tells the kind:
 ///
 /// | `event` | other fields |
 /// |---|---|
@@ -76,7 +76,15 @@ impl<W: Write> Visitor for JsonLines<W> {
         line.0.clear();
         let mut skipped = 0;
         match command {
-            Command::Event(event) => skipped = line.event(event),
+            Command::Event(Event::Records(records)) => {
+                for record in records {
+                    skipped += line.record(&record);
+                    line.end();
+                }
+                out.write_all(line.0.as_bytes())?;
+                return Ok(skipped);
+            }
+            Command::Event(event) => line.event(event),
             Command::OpenBlob { blob, file, size } => {
                 line.blob("blob_open", *blob, Some(file));
                 if let Some(size) = size {
@@ -105,7 +113,7 @@ impl<W: Write> Visitor for JsonLines<W> {
                 line.begin(plain_name(other));
             }
         }
-        line.0.push_str("}\n");
+        line.end();
         out.write_all(line.0.as_bytes())?;
         Ok(skipped)
     }
@@ -130,7 +138,7 @@ pub(super) fn abort_reason(why: AbortReason) -> &'static str {
     }
 }
 
-/// A line under construction: an object that is not closed yet.
+/// Lines under construction: objects, of which the last is not closed yet.
 #[derive(Debug)]
 struct Line(String);
 
@@ -140,6 +148,10 @@ impl Line {
         self.0.push_str(event);
         self.0.push('"');
         self
+    }
+
+    fn end(&mut self) {
+        self.0.push_str("}\n");
     }
 
     fn name(&mut self, name: &str) -> &mut String {
@@ -186,10 +198,8 @@ impl Line {
         }
     }
 
-    /// Gives 1 for a record that cannot be decoded.
-    fn event(&mut self, event: &Event) -> u64 {
+    fn event(&mut self, event: &Event) {
         match event {
-            Event::Record(record) => return self.record(record),
             Event::RecordSkipped(skipped) => self.skipped(skipped),
             Event::EndTransaction(EndTransaction { sequence, .. }) => {
                 self.begin("end_transaction");
@@ -222,10 +232,11 @@ impl Line {
                 self.begin("unknown");
             }
         }
-        0
     }
 
-    fn record(&mut self, record: &Record) -> u64 {
+    /// Gives 1 for a record that cannot be decoded.
+    fn record(&mut self, record: &Record<'_>) -> u64 {
+        let start = self.0.len();
         self.begin("record").text("table", record.table().name());
         self.id(record.key_bytes());
         self.text("type", record.kind().as_str());
@@ -247,7 +258,7 @@ impl Line {
         match value.write_json(self.name("value"), JsonStyle::Tagged) {
             Ok(()) => 0,
             Err(error) => {
-                self.0.clear();
+                self.0.truncate(start);
                 self.skipped(&SkippedRecord {
                     table: record.table().name().clone(),
                     key: record.key_bytes().to_vec(),

@@ -199,9 +199,9 @@ impl Link {
                     }
                     _ => None,
                 };
+                self.events += event.count();
                 drop(event);
-                self.events += 1;
-                if self.events == ACKNOWLEDGED_TOGETHER {
+                if self.events >= ACKNOWLEDGED_TOGETHER {
                     self.acknowledge_events()?;
                 }
                 if let Some(id) = commit {

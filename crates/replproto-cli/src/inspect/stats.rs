@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use replproto_core::value::{Totals, ValueError};
-use replproto_core::{Command, Event, RecordKind, Stats};
+use replproto_core::{Command, Event, Record, RecordKind, Stats};
 use serde_json::{Map, Value, json};
 
 use super::{InspectError, Visitor};
@@ -28,7 +28,7 @@ const KINDS: [RecordKind; 6] = [
 ];
 
 impl Counter {
-    fn record(&mut self, record: &replproto_core::Record) -> Result<(), ValueError> {
+    fn record(&mut self, record: &Record<'_>) -> Result<(), ValueError> {
         self.kinds[record.kind() as usize] += 1;
         if let Some(value) = record.value() {
             let Totals {
@@ -52,13 +52,15 @@ impl Visitor for Counter {
 
     #[inline]
     fn command(&mut self, command: &Command) -> Result<u64, InspectError> {
-        if let Command::Event(Event::Record(record)) = command
-            && self.record(record).is_err()
-        {
-            self.undecodable += 1;
-            return Ok(1);
+        let Command::Event(Event::Records(records)) = command else {
+            return Ok(0);
+        };
+        let mut undecodable = 0;
+        for record in records {
+            undecodable += u64::from(self.record(&record).is_err());
         }
-        Ok(0)
+        self.undecodable += undecodable;
+        Ok(undecodable)
     }
 }
 

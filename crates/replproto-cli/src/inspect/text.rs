@@ -27,10 +27,14 @@ impl<W: Write> TextLines<W> {
     fn event(&mut self, event: &Event) -> Result<u64, JsonLinesError> {
         let out = &mut self.out;
         match event {
-            Event::Record(record) => {
-                let (line, skipped) = record_line(record);
-                writeln!(out, "{line}")?;
-                return Ok(skipped);
+            Event::Records(records) => {
+                let mut all_skipped = 0;
+                for record in records {
+                    let (line, skipped) = record_line(&record);
+                    writeln!(out, "{line}")?;
+                    all_skipped += skipped;
+                }
+                return Ok(all_skipped);
             }
             Event::RecordSkipped(skipped) => writeln!(
                 out,
@@ -104,7 +108,7 @@ impl<W: Write> Visitor for TextLines<W> {
 }
 
 /// Gives 1 as the second value for a record that cannot be decoded.
-fn record_line(record: &Record) -> (String, u64) {
+fn record_line(record: &Record<'_>) -> (String, u64) {
     let mut line = format!(
         "{:9} {} {} {} from {}",
         record.kind().as_str(),

@@ -24,11 +24,19 @@ struct State {
     events: VecDeque<Event>,
     answers: Answers,
     /// Deliveries that were handed out and not released, or released out of order: from the one with the number `oldest`
-    /// on, whether each is released.
-    deliveries: VecDeque<bool>,
+    /// on.
+    deliveries: VecDeque<Place>,
     oldest: u64,
     /// Nothing more is handed out.
     is_over: bool,
+}
+
+/// A delivery that was handed out.
+#[derive(Debug)]
+struct Place {
+    /// How many events it counts as.
+    count: u64,
+    is_released: bool,
 }
 
 /// What the application and the blob store answered.
@@ -120,7 +128,10 @@ impl Exchange {
             return Poll::Pending;
         };
         let number = state.oldest + state.deliveries.len() as u64;
-        state.deliveries.push_back(false);
+        state.deliveries.push_back(Place {
+            count: event.count(),
+            is_released: false,
+        });
         Poll::Ready(Some((event, number)))
     }
 
@@ -130,15 +141,14 @@ impl Exchange {
         let Some(index) = number.checked_sub(state.oldest) else {
             return;
         };
-        if let Some(is_released) = state.deliveries.get_mut(index as usize) {
-            *is_released = true;
+        if let Some(place) = state.deliveries.get_mut(index as usize) {
+            place.is_released = true;
         }
         let mut consumed = 0;
-        while state.deliveries.front() == Some(&true) {
-            state.deliveries.pop_front();
-            consumed += 1;
+        while let Some(place) = state.deliveries.pop_front_if(|place| place.is_released) {
+            state.oldest += 1;
+            consumed += place.count;
         }
-        state.oldest += consumed;
         state.answers.consumed += consumed;
         drop(state);
         if consumed > 0 {

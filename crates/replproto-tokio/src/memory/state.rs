@@ -73,7 +73,13 @@ impl State {
             Event::Table(table) => {
                 self.tables.insert(table.name().to_string());
             }
-            Event::Record(record) => return self.on_record(record),
+            Event::Records(records) => {
+                let mut skipped = 0;
+                for record in records {
+                    skipped += self.on_record(&record)?;
+                }
+                return Ok(skipped);
+            }
             Event::RecordSkipped(skipped) => {
                 self.on_skipped(
                     skipped.kind,
@@ -168,7 +174,7 @@ impl State {
         self.tables.extend(names);
     }
 
-    fn on_record(&mut self, record: &Record) -> Result<u64, serde_json::Error> {
+    fn on_record(&mut self, record: &Record<'_>) -> Result<u64, serde_json::Error> {
         let key = (
             record.table().name().to_string(),
             record.key_bytes().to_vec(),
@@ -204,7 +210,7 @@ impl State {
         Ok(0)
     }
 
-    fn put(&mut self, key: Key, record: &Record, id: String, value: &str) {
+    fn put(&mut self, key: Key, record: &Record<'_>, id: String, value: &str) {
         self.deletions.remove(&key);
         self.changed.insert(key.clone());
         let row = MemoryRow {

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::sink::Sink;
 
 /// What one call of [`Sink::apply`] gets at most.
-const BATCH_EVENTS: usize = 256;
+const BATCH_EVENTS: u64 = 1024;
 /// The same in bytes of records.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -67,9 +67,9 @@ impl Group {
     /// Takes note of an event, and says whether the sink is to have it.
     fn note(&mut self, event: &Event) -> bool {
         match event {
-            Event::Record(_) | Event::RecordSkipped(_) => {
+            Event::Records(_) | Event::RecordSkipped(_) => {
                 self.is_partial = true;
-                self.records += 1;
+                self.records += event.count();
                 self.bytes += size(event) as u64;
             }
             Event::EndTransaction(end) => {
@@ -171,7 +171,7 @@ impl<'a, S: Sink> Pump<'a, S> {
     }
 
     async fn apply(&mut self, mut events: Vec<Event>) -> Result<(), S::Error> {
-        let count = events.len() as u64;
+        let count = events.iter().map(Event::count).sum();
         if self.group.is_none() {
             self.sink.begin().await?;
         }
@@ -223,11 +223,13 @@ fn take(events: &mut VecDeque<Event>, group: Option<&Group>, grouping: &Grouping
     let mut scanned = 0;
     let mut bytes = 0;
     let mut whole = 0;
-    for event in events.iter().take(BATCH_EVENTS) {
+    let mut count = 0;
+    for event in events.iter() {
         bytes += size(event);
+        count += event.count();
         scanned += 1;
         match event {
-            Event::Record(_) | Event::RecordSkipped(_) => is_partial = true,
+            Event::Records(_) | Event::RecordSkipped(_) => is_partial = true,
             Event::EndTransaction(_) => is_partial = false,
             _ => {}
         }
@@ -235,7 +237,7 @@ fn take(events: &mut VecDeque<Event>, group: Option<&Group>, grouping: &Grouping
             whole = scanned;
         }
         transactions += u64::from(ends_something(event));
-        if bytes >= BATCH_BYTES || transactions >= grouping.transactions {
+        if count >= BATCH_EVENTS || bytes >= BATCH_BYTES || transactions >= grouping.transactions {
             break;
         }
     }
@@ -260,10 +262,10 @@ const fn ends_something(event: &Event) -> bool {
     )
 }
 
-/// Bytes of a record; other events are small.
+/// Bytes of records; other events are small.
 fn size(event: &Event) -> usize {
     match event {
-        Event::Record(record) => record.size(),
+        Event::Records(records) => records.size(),
         _ => 0,
     }
 }

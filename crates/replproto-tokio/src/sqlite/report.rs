@@ -9,7 +9,7 @@ use crate::decode::Undecodable;
 
 /// One line of the log of events: table, id, kind, version and origin, separated by tabs. The id is the hexadecimal form
 /// of its bytes, the version that of its eight bytes.
-pub(super) fn write_event_line(record: &Record, out: &mut String) {
+pub(super) fn write_event_line(record: &Record<'_>, out: &mut String) {
     out.clear();
     out.push_str(record.table().name());
     out.push('\t');

@@ -85,7 +85,11 @@ impl Store {
                 Event::Table(table) => {
                     self.table(table.name())?;
                 }
-                Event::Record(record) => applied.skipped += self.on_record(record)?,
+                Event::Records(records) => {
+                    for record in records {
+                        applied.skipped += self.on_record(&record)?;
+                    }
+                }
                 Event::RecordSkipped(skipped) => self.on_skipped(&skipped.into())?,
                 Event::EndTransaction(end) => {
                     if let Some(sequence) = end.sequence {
@@ -167,7 +171,7 @@ impl Store {
     }
 
     /// Gives the number of records that were passed over.
-    fn on_record(&mut self, record: &Record) -> rusqlite::Result<u64> {
+    fn on_record(&mut self, record: &Record<'_>) -> rusqlite::Result<u64> {
         let mut decoded = std::mem::take(&mut self.decoded);
         let read = decoded.read(record);
         let result = match &read {
@@ -178,7 +182,7 @@ impl Store {
         result.map(|()| u64::from(read.is_err()))
     }
 
-    fn change(&mut self, record: &Record, decoded: &Decoded) -> rusqlite::Result<()> {
+    fn change(&mut self, record: &Record<'_>, decoded: &Decoded) -> rusqlite::Result<()> {
         if self.keep_events {
             write_event_line(record, &mut self.line);
             self.connection
@@ -198,7 +202,7 @@ impl Store {
     }
 
     /// Whether nothing newer is there. A tombstone that is not newer is removed.
-    fn revive(&self, table: &DataTable, record: &Record) -> rusqlite::Result<bool> {
+    fn revive(&self, table: &DataTable, record: &Record<'_>) -> rusqlite::Result<bool> {
         let key = record.key_bytes();
         match self.tombstones.version(&self.connection, table.id, key)? {
             Some(deleted) if deleted > record.version().0 => Ok(false),
@@ -210,7 +214,7 @@ impl Store {
     fn put(
         &self,
         table: &DataTable,
-        record: &Record,
+        record: &Record<'_>,
         decoded: &Decoded,
         value: &str,
     ) -> rusqlite::Result<()> {
@@ -238,7 +242,12 @@ impl Store {
         Ok(())
     }
 
-    fn patch(&self, table: &DataTable, record: &Record, decoded: &Decoded) -> rusqlite::Result<()> {
+    fn patch(
+        &self,
+        table: &DataTable,
+        record: &Record<'_>,
+        decoded: &Decoded,
+    ) -> rusqlite::Result<()> {
         let key = record.key_bytes();
         let changes = decoded.value_or(NO_CHANGES);
         let mut read = self.connection.prepare_cached(&table.read)?;
@@ -258,7 +267,7 @@ impl Store {
         self.put(table, record, decoded, &merged)
     }
 
-    fn remove(&mut self, table: &DataTable, record: &Record) -> rusqlite::Result<()> {
+    fn remove(&mut self, table: &DataTable, record: &Record<'_>) -> rusqlite::Result<()> {
         let (key, version) = (record.key_bytes(), record.version().0);
         let deleted = self.tombstones.version(&self.connection, table.id, key)?;
         if deleted.is_some_and(|deleted| deleted > version) {
