@@ -153,7 +153,7 @@ impl Shadow {
     }
 
     fn event(&mut self, event: &Event) {
-        self.events_out += 1;
+        self.events_out += event.count();
         let blocked = self
             .paused
             .iter()

@@ -87,7 +87,8 @@ impl Host {
         match command {
             Command::Transmit(bytes) => self.sent.push(bytes),
             Command::Event(event) => {
-                answers.push(Input::Consumed { events: 1 });
+                let events = event.count();
+                answers.push(Input::Consumed { events });
                 self.event(event, answers);
             }
             Command::OpenBlob { blob, file, .. } => {

@@ -35,8 +35,8 @@ pub(super) struct Context {
 pub(super) enum NoSupply {
     /// The peer has not said it.
     Unknown(MissingContext),
-    /// The sources are full. New ones are there, which the run in hand must not use.
-    Renewed,
+    /// The sources are full: a run that uses them has to end, and the next one begins with new ones.
+    Full,
 }
 
 #[derive(Debug)]
@@ -124,10 +124,13 @@ impl Context {
             }
             Missing::Residency(id) => sources.add_residency(id, self.residency.get(&id).cloned()),
         };
-        added.map_err(|Full| {
-            self.sources = Arc::default();
-            NoSupply::Renewed
-        })
+        added.map_err(|Full| NoSupply::Full)
+    }
+
+    /// Begins with new sources.
+    #[cold]
+    pub(super) fn renew_sources(&mut self) {
+        self.sources = Arc::default();
     }
 }
 

@@ -69,8 +69,11 @@ impl Receiver {
                 },
                 Ok(Admission::Missing(missing)) => match self.context.supply(missing) {
                     Ok(()) => continue,
-                    Err(NoSupply::Renewed) if taken == 0 => continue,
-                    Err(NoSupply::Renewed) => break Cut::Full,
+                    Err(NoSupply::Full) if taken == 0 => {
+                        self.context.renew_sources();
+                        continue;
+                    }
+                    Err(NoSupply::Full) => break Cut::Full,
                     Err(NoSupply::Unknown(what)) => break Cut::Missing(what),
                 },
                 Err(error) => break Cut::Malformed(error),

@@ -11,6 +11,7 @@ mod ledger;
 mod malformed;
 mod properties;
 mod round_trips;
+mod runs;
 mod session;
 mod splits;
 mod wire;
