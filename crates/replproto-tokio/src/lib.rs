@@ -28,6 +28,7 @@ mod sink;
 mod sqlite;
 #[cfg(test)]
 mod testing;
+pub mod web_socket;
 
 pub use blobs::{
     BlobFileError, BlobInfo, BlobStep, BlobStore, BlobWriter, FileBlobStore, FileBlobWriter,

@@ -238,7 +238,7 @@ impl Link {
         });
         let exchange = Arc::new(Exchange::new(clock));
         let driver = Driver::new(Parts {
-            socket: Socket::new(stream, first, config.core.limits.message).await,
+            socket: Socket::new(stream, &first, config.core.limits.message),
             receiver,
             exchange: exchange.clone(),
             store: shared.store.clone(),

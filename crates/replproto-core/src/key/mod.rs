@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 pub use error::{KeyError, KeyErrorKind};
 
 use crate::value::json;
-use crate::value::{self, BigInt, JsonStyle, Profile};
+use crate::value::{self, BigInt, JsonStyle, Profile, Text};
 use number::Number;
 
 /// Longest key in an audit entry, in bytes: the most that its two-byte length can say (`protocol.md` section 5).
@@ -150,10 +150,10 @@ impl Key {
             Self::Bool(false) => out.push_str("false"),
             Self::Number(value) => json::push_number(out, *value, style),
             Self::BigInt(value) => json::push_bigint(out, value),
-            Self::Text(text) => json::push_text(out, text.as_bytes()),
+            Self::Text(text) => json::push_text(out, Text::checked(text)),
             Self::Symbol(description) => {
                 out.push_str(r#"{"$symbol":"#);
-                json::push_text(out, description.as_bytes());
+                json::push_text(out, Text::checked(description));
                 out.push('}');
             }
             Self::Bytes(bytes) => json::push_bytes(out, bytes),

@@ -15,7 +15,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::{ValueError, ValueErrorKind};
-use super::reader::{BigIntRef, Cursor, Elements, Fields, Item};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item};
 use super::text::Text;
 
 /// Fills a `T` with `item` and all that it opened.
@@ -297,7 +297,7 @@ struct FieldAccess<'c, 'a> {
 }
 
 impl<'a> FieldAccess<'_, 'a> {
-    fn next(&mut self) -> Result<Option<(Cow<'a, str>, Item<'a>)>, ValueError> {
+    fn next(&mut self) -> Result<Option<(FieldName<'a>, Item<'a>)>, ValueError> {
         if self.is_closed {
             return Ok(None);
         }
@@ -337,7 +337,7 @@ impl<'a> MapAccess<'a> for &mut FieldAccess<'_, 'a> {
             return Ok(None);
         };
         self.value = Some(item);
-        match name {
+        match name.into_cow() {
             Cow::Borrowed(name) => seed.deserialize(de::value::BorrowedStrDeserializer::new(name)),
             Cow::Owned(name) => seed.deserialize(CowStrDeserializer::new(Cow::Owned(name))),
         }
@@ -364,7 +364,7 @@ impl<'a> EnumAccess<'a> for VariantField<'_, 'a> {
             return Err(ValueError::custom("an object without fields is no variant"));
         };
         self.0.value = Some(item);
-        let variant = seed.deserialize(CowStrDeserializer::<ValueError>::new(name))?;
+        let variant = seed.deserialize(CowStrDeserializer::<ValueError>::new(name.into_cow()))?;
         Ok((variant, self))
     }
 }

@@ -4,8 +4,8 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 
 use super::error::{ValueError, ValueErrorKind};
-use super::json::{self, JsonStyle};
-use super::reader::{BigIntRef, Cursor, Fields, Item, Object};
+use super::json::{JsonStyle, JsonWriter};
+use super::reader::{BigIntRef, Cursor, Fields, Item, Object, Take as _};
 use super::text::Text;
 use super::tree::{self, Value};
 use super::{name, typed};
@@ -81,7 +81,7 @@ impl<'a> FieldValue<'a> {
     ) -> Result<Option<Self>, ValueError> {
         let mut found = None;
         while let Some((name, item)) = cursor.next_field(&mut fields)? {
-            if name == wanted {
+            if name.as_str() == wanted {
                 found = Some(Self {
                     cursor: cursor.clone(),
                     item,
@@ -217,7 +217,7 @@ impl<'a> FieldValue<'a> {
     /// Any [`ValueError`] inside the field.
     pub fn write_json(&self, out: &mut String, style: JsonStyle) -> Result<(), ValueError> {
         let start = out.len();
-        let written = self.read(|cursor, item| json::write(cursor, item, out, style));
+        let written = self.read(|cursor, item| JsonWriter::new(out, style).item(cursor, item));
         if written.is_err() {
             out.truncate(start);
         }

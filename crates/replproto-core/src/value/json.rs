@@ -6,7 +6,8 @@ use core::fmt::{self, Write};
 use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
-use super::reader::{BigIntRef, Cursor, Elements, Fields, Item, Object};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object, Take};
+use super::text::Text;
 use crate::msgpack::Reader;
 
 /// How values that JSON does not have are written.
@@ -40,99 +41,166 @@ fn push(out: &mut String, text: fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// Appends `item` and all that it opened.
-pub(crate) fn write<'a>(
-    cursor: &mut Cursor<'a>,
-    item: Item<'a>,
-    out: &mut String,
+/// Appends everything as JSON.
+pub(crate) struct JsonWriter<'o> {
+    out: &'o mut String,
     style: JsonStyle,
-) -> Result<(), ValueError> {
-    match item {
-        Item::Null => out.push_str("null"),
-        Item::Undefined => out.push_str(r#"{"$undefined":true}"#),
-        Item::Bool(true) => out.push_str("true"),
-        Item::Bool(false) => out.push_str("false"),
-        Item::Number(value) => push_number(out, value, style),
-        Item::BigInt(value) => push_bigint_ref(out, value),
-        Item::Text(text) => push_text(out, text.as_bytes()),
-        Item::Bytes(bytes) => push_bytes(out, bytes),
-        Item::Date(milliseconds) => push_date(out, milliseconds),
-        Item::Blob(payload) => {
-            out.push_str(r#"{"$ext":{"type":11,"hex":""#);
-            push_hex(out, payload);
-            out.push_str("\"}}");
-        }
-        Item::Array(elements) => return write_elements(cursor, elements, out, style),
-        Item::Set(elements) => {
-            out.push_str(r#"{"$set":"#);
-            write_elements(cursor, elements, out, style)?;
-            out.push('}');
-        }
-        Item::RegExp(elements) => {
-            out.push_str(r#"{"$regexp":"#);
-            write_elements(cursor, elements, out, style)?;
-            out.push('}');
-        }
-        Item::Map(mut elements) => {
-            out.push_str(r#"{"$map":["#);
-            let mut before = "[";
-            while let Some(key) = cursor.next_element(&mut elements)? {
-                out.push_str(before);
-                write(cursor, key, out, style)?;
-                out.push(',');
-                if let Some(value) = cursor.next_element(&mut elements)? {
-                    write(cursor, value, out, style)?;
-                }
-                out.push(']');
-                before = ",[";
+    /// How much of the start of the next member is left out: the comma, before the first one of its object.
+    left_out: usize,
+}
+
+impl<'a> Take<'a> for JsonWriter<'_> {
+    type Error = ValueError;
+    const READS_TEXT: bool = true;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn name(&mut self, name: FieldName<'a>) -> Result<(), ValueError> {
+        match name {
+            FieldName::Known(name, dictionary) => {
+                self.out.push_str(&dictionary.member(name)[self.left_out..]);
             }
-            out.push_str("]}");
+            FieldName::Read(name) => {
+                self.out.push_str(&","[self.left_out..]);
+                push_text(self.out, Text::checked(&name));
+                self.out.push(':');
+            }
         }
-        Item::Object(object) => return write_object(cursor, object, out, style),
+        self.left_out = 0;
+        Ok(())
     }
-    Ok(())
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        match item {
+            Item::Null => self.out.push_str("null"),
+            Item::Undefined => self.out.push_str(r#"{"$undefined":true}"#),
+            Item::Bool(true) => self.out.push_str("true"),
+            Item::Bool(false) => self.out.push_str("false"),
+            Item::Number(value) => push_number(self.out, value, self.style),
+            Item::BigInt(value) => push_bigint_ref(self.out, value),
+            Item::Text(text) => push_text(self.out, text),
+            Item::Bytes(bytes) => push_bytes(self.out, bytes),
+            Item::Date(milliseconds) => push_date(self.out, milliseconds),
+            Item::Blob(payload) => {
+                self.out.push_str(r#"{"$ext":{"type":11,"hex":""#);
+                push_hex(self.out, payload);
+                self.out.push_str("\"}}");
+            }
+            Item::Array(elements) => return self.elements(cursor, "[", elements, "]"),
+            Item::Set(elements) => return self.elements(cursor, r#"{"$set":["#, elements, "]}"),
+            Item::RegExp(elements) => {
+                return self.elements(cursor, r#"{"$regexp":["#, elements, "]}");
+            }
+            Item::Map(elements) => return self.map(cursor, elements),
+            Item::Object(object) => return self.object(cursor, object),
+        }
+        Ok(())
+    }
 }
 
-fn write_elements<'a>(
-    cursor: &mut Cursor<'a>,
-    mut elements: Elements,
-    out: &mut String,
-    style: JsonStyle,
-) -> Result<(), ValueError> {
-    let mut before = "[";
-    while let Some(element) = cursor.next_element(&mut elements)? {
-        out.push_str(before);
-        write(cursor, element, out, style)?;
-        before = ",";
+impl<'o> JsonWriter<'o> {
+    pub(crate) const fn new(out: &'o mut String, style: JsonStyle) -> Self {
+        Self {
+            out,
+            style,
+            left_out: 0,
+        }
     }
-    out.push_str(if before == "[" { "[]" } else { "]" });
-    Ok(())
+
+    fn elements<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        opening: &'static str,
+        elements: Elements,
+        closing: &str,
+    ) -> Result<(), ValueError> {
+        let mut members = Members {
+            writer: self,
+            before: opening,
+        };
+        cursor.elements_to(elements, &mut members)?;
+        if members.before == opening {
+            self.out.push_str(opening);
+        }
+        self.out.push_str(closing);
+        Ok(())
+    }
+
+    fn map<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        mut elements: Elements,
+    ) -> Result<(), ValueError> {
+        self.out.push_str(r#"{"$map":["#);
+        let mut before = "[";
+        while let Some(key) = cursor.next_element(&mut elements)? {
+            self.out.push_str(before);
+            self.item(cursor, key)?;
+            self.out.push(',');
+            if let Some(value) = cursor.next_element(&mut elements)? {
+                self.item(cursor, value)?;
+            }
+            self.out.push(']');
+            before = ",[";
+        }
+        self.out.push_str("]}");
+        Ok(())
+    }
+
+    fn object<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        object: Object<'a>,
+    ) -> Result<(), ValueError> {
+        if has_tag_like_name(cursor, object)? {
+            return self.pairs(cursor, object);
+        }
+        self.out.push('{');
+        self.left_out = 1;
+        cursor.fields_to(object, self)?;
+        self.left_out = 0;
+        self.out.push('}');
+        Ok(())
+    }
+
+    fn pairs<'a>(&mut self, cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<(), ValueError> {
+        let mut fields = cursor.fields(object);
+        let mut before = r#"{"$object":[["#;
+        while let Some((name, field)) = cursor.next_field(&mut fields)? {
+            self.out.push_str(before);
+            push_text(self.out, Text::checked(name.as_str()));
+            self.out.push(',');
+            self.item(cursor, field)?;
+            self.out.push(']');
+            before = ",[";
+        }
+        self.out.push_str("]}");
+        Ok(())
+    }
 }
 
-fn write_object<'a>(
-    cursor: &mut Cursor<'a>,
-    object: Object<'a>,
-    out: &mut String,
-    style: JsonStyle,
-) -> Result<(), ValueError> {
-    let as_pairs = has_tag_like_name(cursor, object)?;
-    let mut fields = cursor.fields(object);
-    let [start, next, between, after, end] = if as_pairs {
-        [r#"{"$object":[["#, ",[", ",", "]", "]}"]
-    } else {
-        ["{", ",", ":", "", "}"]
-    };
-    let mut before = start;
-    while let Some((name, field)) = cursor.next_field(&mut fields)? {
-        out.push_str(before);
-        push_text(out, name.as_bytes());
-        out.push_str(between);
-        write(cursor, field, out, style)?;
-        out.push_str(after);
-        before = next;
+/// The elements of an array, with commas between them.
+struct Members<'w, 'o> {
+    writer: &'w mut JsonWriter<'o>,
+    /// What stands before the next one.
+    before: &'static str,
+}
+
+impl<'a> Take<'a> for Members<'_, '_> {
+    type Error = ValueError;
+    const READS_TEXT: bool = true;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
+        Ok(())
     }
-    out.push_str(if before == "{" { "{}" } else { end });
-    Ok(())
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        self.writer.out.push_str(self.before);
+        self.before = ",";
+        self.writer.item(cursor, item)
+    }
 }
 
 /// Known before the first name is written for all objects but the maps of the control profile, where it takes a look
@@ -154,7 +222,7 @@ fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<
             let mut fields: Fields<'a> = ahead.fields(object);
             let mut found = false;
             while let Some((name, field)) = ahead.next_field(&mut fields)? {
-                found |= name::is_tag_like(&name);
+                found |= name::is_tag_like(name.as_str());
                 ahead.skip(field)?;
             }
             let length = ahead.reader.position() - cursor.reader.position();
@@ -311,12 +379,12 @@ fn push_hex(out: &mut String, bytes: &[u8]) {
 }
 
 /// Appends text in quotes, with U+FFFD for what is not valid UTF-8.
-pub(crate) fn push_text(out: &mut String, text: &[u8]) {
+pub(crate) fn push_text(out: &mut String, text: Text<'_>) {
     out.push('"');
-    if let Ok(text) = core::str::from_utf8(text) {
+    if let Some(text) = text.as_str() {
         push_escaped(out, text);
     } else {
-        for chunk in text.utf8_chunks() {
+        for chunk in text.as_bytes().utf8_chunks() {
             push_escaped(out, chunk.valid());
             if !chunk.invalid().is_empty() {
                 out.push(char::REPLACEMENT_CHARACTER);
@@ -433,10 +501,10 @@ mod tests {
     #[test]
     fn text_is_escaped_and_never_invalid() {
         let mut out = String::new();
-        push_text(&mut out, b"a\"\\\n\r\t\x00\x1f\x7f/");
+        push_text(&mut out, Text::new(b"a\"\\\n\r\t\x00\x1f\x7f/"));
         assert_eq!(out, "\"a\\\"\\\\\\n\\r\\t\\u0000\\u001f\u{7f}/\"");
         out.clear();
-        push_text(&mut out, b"a\xed\xa0\x80\"b\xff");
+        push_text(&mut out, Text::new(b"a\xed\xa0\x80\"b\xff"));
         assert!(out.starts_with("\"a\u{fffd}") && out.ends_with("\\\"b\u{fffd}\""));
     }
 }

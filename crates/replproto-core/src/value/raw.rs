@@ -7,10 +7,10 @@ use super::dictionary::Dictionary;
 use super::encode::Profile;
 use super::error::ValueError;
 use super::field::FieldValue;
-use super::json::{self, JsonStyle};
+use super::json::{JsonStyle, JsonWriter};
 use super::reader::{Cursor, Item};
 use super::tree::{self, Value};
-use super::walk::{self, Event, Totals};
+use super::walk::{Event, Totals, Walk};
 
 /// Dictionary of values that cannot refer to one.
 pub(crate) static NO_STRUCTURES: Dictionary = Dictionary::empty();
@@ -145,11 +145,10 @@ impl<'a> RawValue<'a> {
     #[inline]
     pub fn walk<E: From<ValueError>>(
         &self,
-        mut visit: impl FnMut(Event<'_>) -> Result<(), E>,
+        visit: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut cursor = self.cursor();
-        let item = cursor.document()?;
-        walk::walk(&mut cursor, item, &mut visit)?;
+        cursor.document_to(&mut Walk { visit })?;
         Ok(cursor.finish()?)
     }
 
@@ -175,10 +174,9 @@ impl<'a> RawValue<'a> {
     pub fn write_json(&self, out: &mut String, style: JsonStyle) -> Result<(), ValueError> {
         let start = out.len();
         let mut cursor = self.cursor();
-        let written = cursor.document().and_then(|item| {
-            json::write(&mut cursor, item, out, style)?;
-            cursor.finish()
-        });
+        let written = cursor
+            .document_to(&mut JsonWriter::new(out, style))
+            .and_then(|()| cursor.finish());
         if written.is_err() {
             out.truncate(start);
         }

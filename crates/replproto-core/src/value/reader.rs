@@ -1,8 +1,9 @@
 //! The one walk over the bytes of a value.
 //!
-//! A [`Cursor`] hands out one [`Item`] after the other: scalars complete, containers as a handle whose content is then
-//! asked for with [`Cursor::next_element`] or [`Cursor::next_field`], each until it says `None`. Trees, JSON, serde, blob
-//! references and lazy fields are all small recursions over these three calls, so what is valid is decided only here.
+//! A [`Cursor`] goes from item to item: scalars complete, containers as a handle whose content is read next. Who takes in
+//! everything, in order, is a [`Take`] and is given the items with [`Cursor::read_to`] and [`Cursor::fields_to`]; who has to
+//! ask (serde, lazy fields) pulls the same items with [`Cursor::next_element`] and [`Cursor::next_field`], each until it
+//! says `None`. Trees, JSON and all else are small recursions over these, so what is valid is decided only here.
 //!
 //! Work and memory are linear in the bytes: counts are compared with the bytes left before they are used, nested documents
 //! never overlap, nesting stops at [`MAX_DEPTH`], and each use of a structure is charged by [`Cursor::charge`].
@@ -10,7 +11,7 @@
 use alloc::borrow::Cow;
 
 use super::bigint::BigInt;
-use super::dictionary::{Dictionary, NameRange, Shape, Structure};
+use super::dictionary::{Dictionary, Name, Shape, Structure};
 use super::encode::Profile;
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
@@ -119,10 +120,55 @@ pub(crate) enum Object<'a> {
 /// The fields of an object that have not been read yet.
 #[derive(Clone, Debug)]
 pub(crate) enum Fields<'a> {
-    Shared(core::slice::Iter<'a, NameRange>),
+    Shared(core::slice::Iter<'a, Name>),
     Inline { names: Reader<'a>, remaining: usize },
     Map { remaining: usize },
     Typed(Slots<'a>),
+}
+
+/// The name of a field.
+#[derive(Clone, Debug)]
+pub(crate) enum FieldName<'a> {
+    /// From the dictionary.
+    Known(Name, &'a Dictionary),
+    /// From the value.
+    Read(Cow<'a, str>),
+}
+
+impl<'a> FieldName<'a> {
+    #[inline]
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Known(name, dictionary) => dictionary.name(*name),
+            Self::Read(name) => name,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn into_cow(self) -> Cow<'a, str> {
+        match self {
+            Self::Known(name, dictionary) => Cow::Borrowed(dictionary.name(name)),
+            Self::Read(name) => name,
+        }
+    }
+}
+
+/// Takes in all of a value, in order.
+pub(crate) trait Take<'a> {
+    /// Where this came to an end.
+    type Error: From<ValueError>;
+
+    /// Whether texts are looked at: then those of a typed struct are checked together beforehand.
+    const READS_TEXT: bool;
+
+    /// The name of a field, whose item follows. To be always inlined, as [`item`](Self::item).
+    fn name(&mut self, name: FieldName<'a>) -> Result<(), Self::Error>;
+
+    /// An item. If it is a container, this goes on with its content, to the end.
+    ///
+    /// To be always inlined, so that each kind of item is taken in at the place where it is read: to hand an item on in
+    /// memory takes longer than to read it.
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), Self::Error>;
 }
 
 /// Reads a value from front to back.
@@ -168,55 +214,81 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The item at the start of a document, the one place where a typed struct can stand.
+    /// Gives the item at the start of a document, the one place where a typed struct can stand.
     #[inline]
-    pub(crate) fn document(&mut self) -> Result<Item<'a>, ValueError> {
+    pub(crate) fn document_to<T: Take<'a>>(&mut self, take: &mut T) -> Result<(), T::Error> {
         match self.reader.peek() {
             Some(0x20..=0x3f) if self.profile == Profile::Table => {
                 let object = typed::open(self)?;
-                self.object(object)
+                self.enter()?;
+                take.item(self, Item::Object(object))
             }
-            _ => self.read(),
+            _ => self.read_to(take),
         }
     }
 
-    /// The item that comes next inside a document.
+    /// Gives the item that comes next inside a document.
     ///
-    /// Always inlined, as [`Reader::token`] is.
-    #[inline(always)]
-    pub(crate) fn read(&mut self) -> Result<Item<'a>, ValueError> {
+    /// Always inlined, as [`Reader::token`] and [`Take::item`] are.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(crate) fn read_to<T: Take<'a>>(&mut self, take: &mut T) -> Result<(), T::Error> {
         let at = self.reader.position();
-        let token = self
-            .reader
-            .token()
-            .map_err(|error| ValueError::token(error, at))?;
-        Ok(match token {
-            Token::Nil => Item::Null,
-            Token::Bool(value) => Item::Bool(value),
+        let token = match self.reader.token() {
+            Ok(token) => token,
+            Err(error) => return Err(ValueError::token(error, at).into()),
+        };
+        match token {
+            Token::Nil => take.item(self, Item::Null),
+            Token::Bool(value) => take.item(self, Item::Bool(value)),
             Token::Small(id @ 0x40..) if self.profile == Profile::Table => {
                 let object = self.reference(id, at)?;
-                self.object(object)?
+                self.enter()?;
+                take.item(self, Item::Object(object))
             }
-            Token::Small(value) => Item::Number(f64::from(value)),
-            Token::Number(value) => Item::Number(value),
-            Token::Unsigned64(value) => Item::BigInt(BigIntRef(BigIntForm::Unsigned(value))),
+            Token::Small(value) => take.item(self, Item::Number(value.into())),
+            Token::Number(value) => take.item(self, Item::Number(value)),
+            Token::Unsigned64(value) => {
+                take.item(self, Item::BigInt(BigIntRef(BigIntForm::Unsigned(value))))
+            }
             Token::Signed64(_) => {
                 let end = self.reader.position();
-                Item::BigInt(BigIntRef::from_be_bytes(&self.bytes[end - 8..end]))
+                let bytes = &self.bytes[end - 8..end];
+                take.item(self, Item::BigInt(BigIntRef::from_be_bytes(bytes)))
             }
-            Token::Text(bytes) => Item::Text(Text::new(bytes)),
-            Token::Bytes(bytes) => Item::Bytes(bytes),
-            Token::Array(count) => Item::Array(self.elements(count as usize)?),
+            Token::Text(bytes) => take.item(self, Item::Text(Text::new(bytes))),
+            Token::Bytes(bytes) => take.item(self, Item::Bytes(bytes)),
+            Token::Array(count) => {
+                let elements = self.elements(count as usize)?;
+                take.item(self, Item::Array(elements))
+            }
             Token::Map(count) => {
                 let count = count as usize;
                 let elements = self.elements(count.saturating_mul(2))?;
-                match self.profile {
+                let item = match self.profile {
                     Profile::Table => Item::Map(elements),
                     Profile::Control => Item::Object(Object::Map(count)),
-                }
+                };
+                take.item(self, item)
             }
-            Token::Extension { kind, payload } => extension::read(self, kind as u8, payload, at)?,
-        })
+            Token::Extension { kind, payload } => {
+                let item = extension::read(self, kind as u8, payload, at)?;
+                take.item(self, item)
+            }
+        }
+    }
+
+    /// The item at the start of a document.
+    pub(crate) fn document(&mut self) -> Result<Item<'a>, ValueError> {
+        let mut item = Held(Item::Null);
+        self.document_to(&mut item)?;
+        Ok(item.0)
+    }
+
+    /// The item that comes next inside a document.
+    pub(crate) fn read(&mut self) -> Result<Item<'a>, ValueError> {
+        let mut item = Held(Item::Null);
+        self.read_to(&mut item)?;
+        Ok(item.0)
     }
 
     /// Opens a container of `count` elements, each of which takes at least a byte.
@@ -228,7 +300,8 @@ impl<'a> Cursor<'a> {
         Ok(Elements { remaining: count })
     }
 
-    fn enter(&mut self) -> Result<(), ValueError> {
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Result<(), ValueError> {
         if self.depth == MAX_DEPTH {
             return Err(self.error(ValueErrorKind::TooDeep));
         }
@@ -252,14 +325,20 @@ impl<'a> Cursor<'a> {
         self.profile == Profile::Table
     }
 
-    /// Opens an object.
-    pub(crate) fn object(&mut self, object: Object<'a>) -> Result<Item<'a>, ValueError> {
-        self.enter()?;
-        Ok(Item::Object(object))
+    /// Gives the elements of a container to `take`, and closes it.
+    pub(crate) fn elements_to<T: Take<'a>>(
+        &mut self,
+        elements: Elements,
+        take: &mut T,
+    ) -> Result<(), T::Error> {
+        for _ in 0..elements.remaining {
+            self.read_to(take)?;
+        }
+        self.depth -= 1;
+        Ok(())
     }
 
     /// The next element; `None` closes the container.
-    #[inline]
     pub(crate) fn next_element(
         &mut self,
         elements: &mut Elements,
@@ -276,8 +355,43 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Starts on the fields of an object.
+    /// Gives the fields of an object to `take`, and closes it.
     #[inline]
+    pub(crate) fn fields_to<T: Take<'a>>(
+        &mut self,
+        object: Object<'a>,
+        take: &mut T,
+    ) -> Result<(), T::Error> {
+        match object {
+            Object::Typed(structure, at) => typed::fields_to(self, structure, at, take)?,
+            Object::Shared(shape) => self.shared_to(shape, take)?,
+            Object::Inline { .. } | Object::Map(_) => self.named_to(object, take)?,
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn shared_to<T: Take<'a>>(&mut self, shape: &Shape, take: &mut T) -> Result<(), T::Error> {
+        let dictionary = self.dictionary;
+        for &name in dictionary.names(shape) {
+            take.name(FieldName::Known(name, dictionary))?;
+            self.read_to(take)?;
+        }
+        Ok(())
+    }
+
+    /// Objects whose names stand in the value.
+    fn named_to<T: Take<'a>>(&mut self, object: Object<'a>, take: &mut T) -> Result<(), T::Error> {
+        let mut fields = self.fields(object);
+        while let Some(name) = self.next_name(&mut fields)? {
+            take.name(name)?;
+            self.read_to(take)?;
+        }
+        Ok(())
+    }
+
+    /// Starts on the fields of an object, to be asked for one after the other. The texts of a typed struct are not checked
+    /// together.
     pub(crate) fn fields(&self, object: Object<'a>) -> Fields<'a> {
         match object {
             Object::Shared(shape) => Fields::Shared(self.dictionary.names(shape).iter()),
@@ -291,67 +405,89 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next field; `None` closes the object.
-    ///
-    /// Always inlined, as [`Reader::token`] is.
-    #[inline(always)]
     pub(crate) fn next_field(
         &mut self,
         fields: &mut Fields<'a>,
-    ) -> Result<Option<(Cow<'a, str>, Item<'a>)>, ValueError> {
-        let name = match fields {
-            Fields::Typed(slots) => {
-                // The slot before may have been a document of its own.
-                self.finish()?;
-                if let Some((range, slot)) = slots.next() {
-                    let name = Cow::Borrowed(self.dictionary.name(range));
-                    return Ok(Some((name, typed::item(self, slots, slot)?)));
-                }
-                None
+    ) -> Result<Option<(FieldName<'a>, Item<'a>)>, ValueError> {
+        if let Fields::Typed(slots) = fields {
+            // The slot before may have been a document of its own.
+            self.finish()?;
+            if let Some(slot) = slots.next() {
+                let item = typed::item(self, slots, slot)?;
+                return Ok(Some((FieldName::Known(slot.name, self.dictionary), item)));
             }
-            Fields::Shared(names) => names
-                .next()
-                .map(|&range| Cow::Borrowed(self.dictionary.name(range))),
-            Fields::Inline { names, remaining } => match remaining.checked_sub(1) {
-                Some(left) => {
-                    *remaining = left;
-                    Some(name::read(names, ValueErrorKind::BadDefinition)?)
-                }
-                None => None,
-            },
-            Fields::Map { remaining } => match remaining.checked_sub(1) {
-                Some(left) => {
-                    *remaining = left;
-                    Some(name::read(&mut self.reader, ValueErrorKind::BadDefinition)?)
-                }
-                None => None,
-            },
+        } else if let Some(name) = self.next_name(fields)? {
+            return Ok(Some((name, self.read()?)));
+        }
+        self.depth -= 1;
+        Ok(None)
+    }
+
+    /// The next name of an object that is not a typed struct.
+    fn next_name(&mut self, fields: &mut Fields<'a>) -> Result<Option<FieldName<'a>>, ValueError> {
+        let (reader, remaining) = match fields {
+            Fields::Typed(_) => return Ok(None),
+            Fields::Shared(names) => {
+                let name = names.next();
+                return Ok(name.map(|&name| FieldName::Known(name, self.dictionary)));
+            }
+            Fields::Inline { names, remaining } => (names, remaining),
+            Fields::Map { remaining } => (&mut self.reader, remaining),
         };
-        let Some(name) = name else {
-            self.depth -= 1;
+        let Some(left) = remaining.checked_sub(1) else {
             return Ok(None);
         };
-        Ok(Some((name, self.read()?)))
+        *remaining = left;
+        let name = name::read(reader, ValueErrorKind::BadDefinition)?;
+        Ok(Some(FieldName::Read(name)))
     }
 
     /// Reads past what `item` opened.
     pub(crate) fn skip(&mut self, item: Item<'a>) -> Result<(), ValueError> {
-        match item {
-            Item::Array(mut elements)
-            | Item::Set(mut elements)
-            | Item::RegExp(mut elements)
-            | Item::Map(mut elements) => {
-                while let Some(element) = self.next_element(&mut elements)? {
-                    self.skip(element)?;
-                }
-            }
-            Item::Object(object) => {
-                let mut fields = self.fields(object);
-                while let Some((_, field)) = self.next_field(&mut fields)? {
-                    self.skip(field)?;
-                }
-            }
-            _ => {}
-        }
+        Skip.item(self, item)
+    }
+}
+
+/// Keeps the one item that it is given.
+pub(crate) struct Held<'a>(pub(crate) Item<'a>);
+
+impl<'a> Take<'a> for Held<'a> {
+    type Error = ValueError;
+    const READS_TEXT: bool = false;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
         Ok(())
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item(&mut self, _cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        self.0 = item;
+        Ok(())
+    }
+}
+
+/// Reads past everything.
+struct Skip;
+
+impl<'a> Take<'a> for Skip {
+    type Error = ValueError;
+    const READS_TEXT: bool = false;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
+        Ok(())
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        match item {
+            Item::Array(elements)
+            | Item::Set(elements)
+            | Item::RegExp(elements)
+            | Item::Map(elements) => cursor.elements_to(elements, self),
+            Item::Object(object) => cursor.fields_to(object, self),
+            _ => Ok(()),
+        }
     }
 }

@@ -9,17 +9,25 @@ use crate::msgpack::Token;
 
 /// The record structures that a document has defined so far, by index. Empty, and without memory, for nearly all values.
 #[derive(Clone, Debug)]
-pub(crate) struct Scope(BTreeMap<u16, Definition>);
+pub(crate) struct Scope(Option<BTreeMap<u16, Definition>>);
 
 impl Scope {
     pub(crate) const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(None)
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        if !self.0.is_empty() {
-            self.0.clear();
-        }
+        self.0 = None;
+    }
+
+    #[inline]
+    fn get(&self, index: u16) -> Option<Definition> {
+        self.0.as_ref()?.get(&index).copied()
+    }
+
+    fn insert(&mut self, index: u16, definition: Definition) {
+        self.0.get_or_insert_default().insert(index, definition);
     }
 }
 
@@ -37,9 +45,10 @@ struct Definition {
 
 impl<'a> Cursor<'a> {
     /// The record that byte `id`, just read at `at`, refers to.
+    #[inline]
     pub(crate) fn reference(&mut self, id: u8, at: usize) -> Result<Object<'a>, ValueError> {
         let index = u16::from(id & 0x3f);
-        if let Some(&found) = self.scope.0.get(&index) {
+        if let Some(found) = self.scope.get(index) {
             return self.inline_reference(found, index, at);
         }
         let shape = self
@@ -65,10 +74,9 @@ impl<'a> Cursor<'a> {
                 .array()
                 .map_err(|error| ValueError::token(error, at))?;
             let index = index + 32 * u16::from(high);
-            definition = *self
+            definition = self
                 .scope
-                .0
-                .get(&index)
+                .get(index)
                 .ok_or_else(|| ValueError::new(ValueErrorKind::UnknownRecord(index), at))?;
         }
         self.charge(definition.work)?;
@@ -99,9 +107,10 @@ impl<'a> Cursor<'a> {
             work: super::work(count as usize, length),
             is_two_byte,
         };
-        self.scope.0.insert(index, definition);
+        self.scope.insert(index, definition);
         let object = self.inline(definition)?;
-        self.object(object)
+        self.enter()?;
+        Ok(Item::Object(object))
     }
 
     fn inline(&self, definition: Definition) -> Result<Object<'a>, ValueError> {

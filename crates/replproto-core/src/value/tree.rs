@@ -101,7 +101,7 @@ pub(crate) fn build<'a>(cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<Value
             let mut fields = cursor.fields(object);
             let mut pairs = Vec::new();
             while let Some((name, field)) = cursor.next_field(&mut fields)? {
-                pairs.push((name.into_owned(), build(cursor, field)?));
+                pairs.push((name.into_cow().into_owned(), build(cursor, field)?));
             }
             Value::Object(pairs)
         }

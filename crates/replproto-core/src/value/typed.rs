@@ -1,30 +1,33 @@
 //! Typed structs: objects with slots at fixed places (`value-codec.md` section 7).
 
-use super::dictionary::{NameRange, Slot, SlotKind, Structure, Width};
+use super::dictionary::{Slot, SlotKind, Structure};
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
-use super::reader::{Cursor, Item, Object};
+use super::reader::{Cursor, FieldName, Held, Item, Object, Take};
 use super::text::Text;
 use crate::msgpack::Reader;
 
 /// A typed struct of which some slots have been read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots<'a> {
-    names: &'a [NameRange],
     slots: &'a [Slot],
     /// Index of the next slot.
     next: usize,
-    fixed: &'a [u8],
+    /// The fixed section, and behind it the references up to the end of the document.
+    document: &'a [u8],
     references: &'a [u8],
+    /// The start of `references` as far as it has been found to be UTF-8.
+    texts: &'a str,
 }
 
 /// What a reference slot holds.
-enum Offset {
+enum Reference {
     Constant(u8),
     At(u32),
 }
 
 /// Reads the header of a typed struct, and takes all that is left of the document for it.
+#[inline]
 pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Object<'a>, ValueError> {
     let at = cursor.reader.position();
     let end = |error| ValueError::token(error, at);
@@ -54,67 +57,82 @@ impl<'a> Slots<'a> {
     /// The slots of the struct that has just been opened, and whose fixed section begins at `fixed_at`.
     #[inline]
     pub(crate) fn new(cursor: &Cursor<'a>, structure: &'a Structure, fixed_at: usize) -> Self {
-        let document = &cursor.bytes[..cursor.reader.position()];
-        let (fixed, references) = document[fixed_at..].split_at(structure.fixed as usize);
+        let document = &cursor.bytes[fixed_at..cursor.reader.position()];
         Self {
-            names: cursor.dictionary.names(&structure.shape),
             slots: cursor.dictionary.slots(structure),
             next: 0,
-            fixed,
-            references,
+            document,
+            references: &document[structure.fixed as usize..],
+            texts: "",
         }
     }
 
-    /// Name and slot of the next field.
+    /// The texts of a struct stand together, so to check them together takes a fraction of the time. If one of them is not
+    /// valid, each is checked on its own when it is asked for.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<(NameRange, Slot)> {
-        let at = self.next;
-        let field = (*self.names.get(at)?, *self.slots.get(at)?);
+    fn check_texts(&mut self, structure: &Structure) {
+        let end = self.offset_from(structure.first_document) as usize;
+        let texts = self.references.get(..end).unwrap_or(self.references);
+        self.texts = core::str::from_utf8(texts).unwrap_or_default();
+    }
+
+    /// The slot of the next field.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<&'a Slot> {
+        let slot = self.slots.get(self.next)?;
         self.next += 1;
-        Some(field)
+        Some(slot)
     }
 
-    pub(crate) fn slot(&self, at: usize) -> Option<Slot> {
-        self.slots.get(at).copied()
+    pub(crate) fn slot(&self, at: usize) -> Option<&'a Slot> {
+        self.slots.get(at)
     }
 
     #[inline]
-    fn bytes<const N: usize>(&self, slot: Slot) -> [u8; N] {
+    fn bytes<const N: usize>(&self, slot: &Slot) -> [u8; N] {
+        let at = slot.offset as usize;
+        let bytes = self.document.get(at..at + N);
         // The fixed section is as long as the dictionary's sum of all slots, so this never falls back.
-        let rest = self.fixed.get(slot.offset as usize..).unwrap_or_default();
-        rest.first_chunk().copied().unwrap_or([0; N])
+        bytes
+            .and_then(|bytes| bytes.first_chunk())
+            .copied()
+            .unwrap_or([0; N])
     }
 
     #[inline]
-    fn offset(&self, slot: Slot, width: Width) -> Offset {
-        match width {
-            Width::Zero => Offset::At(0),
-            Width::One => match u8::from_le_bytes(self.bytes(slot)) {
-                constant @ 0xf6.. => Offset::Constant(constant),
-                offset => Offset::At(offset.into()),
-            },
-            Width::Two => match u16::from_le_bytes(self.bytes(slot)) {
-                constant @ 0xff00.. => Offset::Constant(constant as u8),
-                offset => Offset::At(offset.into()),
-            },
-            Width::Four => match u32::from_le_bytes(self.bytes(slot)) {
-                constant @ 0xffff_ff00.. => Offset::Constant(constant as u8),
-                offset => Offset::At(offset),
-            },
+    fn reference(&self, slot: &Slot) -> Reference {
+        let at = slot.offset as usize;
+        // A slot of fewer bytes is read with some of those behind it.
+        let word = match self
+            .document
+            .get(at..at + 4)
+            .and_then(|word| word.first_chunk())
+        {
+            Some(word) => u32::from_le_bytes(*word),
+            None => self.last_word(at),
+        };
+        match word & slot.width.mask {
+            constant if constant >= slot.width.constants => Reference::Constant(constant as u8),
+            offset => Reference::At(offset),
         }
     }
 
-    /// Where the bytes of a reference end: at the next reference that is not a constant.
+    /// Less than four bytes from `at` on.
+    #[cold]
+    fn last_word(&self, at: usize) -> u32 {
+        let rest = self.document.get(at..).unwrap_or_default().iter();
+        rest.rev()
+            .fold(0, |word, &byte| word << 8 | u32::from(byte))
+    }
+
+    /// Where the first reference from slot `at` on points that is not a constant: there ends the one before it.
     #[inline]
-    fn end(&self, slot: Slot) -> u32 {
-        let mut next = slot.next_reference;
-        while let Some(&other) = self.slots.get(next as usize) {
-            if let SlotKind::Text(width) | SlotKind::Document(width) = other.kind
-                && let Offset::At(offset) = self.offset(other, width)
-            {
+    fn offset_from(&self, mut at: u32) -> u32 {
+        while let Some(slot) = self.slots.get(at as usize) {
+            if let Reference::At(offset) = self.reference(slot) {
                 return offset;
             }
-            next = other.next_reference;
+            at = slot.next_reference;
         }
         self.length()
     }
@@ -124,100 +142,154 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// The item in one slot. A document in it becomes the cursor's current document.
-#[inline]
-pub(crate) fn item<'a>(
+/// Gives the fields of the struct that has just been opened to `take`.
+pub(crate) fn fields_to<'a, T: Take<'a>>(
+    cursor: &mut Cursor<'a>,
+    structure: &'a Structure,
+    fixed_at: usize,
+    take: &mut T,
+) -> Result<(), T::Error> {
+    let mut slots = Slots::new(cursor, structure, fixed_at);
+    if T::READS_TEXT {
+        slots.check_texts(structure);
+    }
+    let dictionary = cursor.dictionary;
+    for slot in slots.slots {
+        take.name(FieldName::Known(slot.name, dictionary))?;
+        item_to(cursor, &slots, slot, take)?;
+        if slot.kind == SlotKind::Document {
+            cursor.finish()?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the item in one slot. A document in it becomes the cursor's current document.
+///
+/// Always inlined, as [`Take::item`] is.
+#[cfg_attr(not(debug_assertions), inline(always))]
+pub(crate) fn item_to<'a, T: Take<'a>>(
     cursor: &mut Cursor<'a>,
     slots: &Slots<'a>,
-    slot: Slot,
-) -> Result<Item<'a>, ValueError> {
+    slot: &Slot,
+    take: &mut T,
+) -> Result<(), T::Error> {
     match slot.kind {
         SlotKind::Number8 => match u8::from_le_bytes(slots.bytes(slot)) {
-            code @ 0xf6.. => constant(cursor, slots, slot, code),
-            value => Ok(Item::Number(value.into())),
+            code @ 0xf6.. => constant_to(cursor, slots, slot, code, take),
+            value => take.item(cursor, Item::Number(value.into())),
         },
         SlotKind::Number32 => match number32(slots.bytes(slot)) {
-            Number32::Constant(code) => constant(cursor, slots, slot, code),
-            Number32::Number(value) => Ok(Item::Number(value)),
+            Number32::Constant(code) => constant_to(cursor, slots, slot, code, take),
+            Number32::Number(value) => take.item(cursor, Item::Number(value)),
         },
         SlotKind::Number64 => {
             let bytes: [u8; 8] = slots.bytes(slot);
             let value = f64::from_le_bytes(bytes);
             if value.is_nan() && bytes[0] >= 0xf6 {
-                constant(cursor, slots, slot, bytes[0])
+                constant_to(cursor, slots, slot, bytes[0], take)
             } else {
-                Ok(Item::Number(value))
+                take.item(cursor, Item::Number(value))
             }
         }
         SlotKind::Date64 => {
             let milliseconds = f64::from_le_bytes(slots.bytes(slot));
-            Ok(Item::Date(extension::clip(milliseconds)))
+            take.item(cursor, Item::Date(extension::clip(milliseconds)))
         }
-        SlotKind::Text(width) => match slots.offset(slot, width) {
-            Offset::Constant(code) => constant(cursor, slots, slot, code),
-            Offset::At(start) => {
-                let (text, _) = referenced(cursor, slots, slot, start)?;
-                Ok(Item::Text(Text::new(text)))
+        SlotKind::Text => match slots.reference(slot) {
+            Reference::Constant(code) => constant_to(cursor, slots, slot, code, take),
+            Reference::At(start) => {
+                let end = slots.offset_from(slot.next_reference);
+                let range = start as usize..end as usize;
+                let text = match slots.texts.get(range.clone()) {
+                    Some(text) => Text::checked(text),
+                    None => match slots.references.get(range) {
+                        Some(text) => Text::new(text),
+                        None => return Err(bad_reference(cursor, slots, slot, start, end).into()),
+                    },
+                };
+                take.item(cursor, Item::Text(text))
             }
         },
-        SlotKind::Document(width) => match slots.offset(slot, width) {
-            Offset::Constant(code) => constant(cursor, slots, slot, code),
-            Offset::At(start) => {
-                let (document, at) = referenced(cursor, slots, slot, start)?;
-                let up_to_its_end = &cursor.bytes[..at + document.len()];
-                cursor.reader = Reader::starting_at(up_to_its_end, at);
-                cursor.scope.clear();
-                cursor.document()
+        SlotKind::Document => match slots.reference(slot) {
+            Reference::Constant(code) => constant_to(cursor, slots, slot, code, take),
+            Reference::At(start) => {
+                open_document(cursor, slots, slot, start)?;
+                cursor.document_to(take)
             }
         },
     }
 }
 
-/// The bytes that a reference covers, and their place in the value. Offsets that go backwards are refused, which
-/// also keeps two references from covering the same bytes.
-#[inline]
-fn referenced<'a>(
-    cursor: &Cursor<'a>,
+/// The item in one slot, as [`item_to`] gives it.
+pub(crate) fn item<'a>(
+    cursor: &mut Cursor<'a>,
     slots: &Slots<'a>,
-    slot: Slot,
-    start: u32,
-) -> Result<(&'a [u8], usize), ValueError> {
-    let end = slots.end(slot);
-    match slots.references.get(start as usize..end as usize) {
-        Some(bytes) => Ok((bytes, section_at(cursor, slots.references) + start as usize)),
-        None => {
-            let kind = ValueErrorKind::BadReference {
-                start,
-                end,
-                length: slots.length(),
-            };
-            Err(ValueError::new(kind, slot_at(cursor, slots, slot)))
-        }
-    }
-}
-
-/// A value that takes the place of a number or an offset (`value-codec.md` section 7.2).
-fn constant<'a>(
-    cursor: &Cursor<'a>,
-    slots: &Slots<'a>,
-    slot: Slot,
-    code: u8,
+    slot: &Slot,
 ) -> Result<Item<'a>, ValueError> {
-    Ok(match code {
+    let mut held = Held(Item::Null);
+    item_to(cursor, slots, slot, &mut held)?;
+    Ok(held.0)
+}
+
+fn open_document(
+    cursor: &mut Cursor<'_>,
+    slots: &Slots<'_>,
+    slot: &Slot,
+    start: u32,
+) -> Result<(), ValueError> {
+    let end = slots.offset_from(slot.next_reference);
+    if start > end || end as usize > slots.references.len() {
+        return Err(bad_reference(cursor, slots, slot, start, end));
+    }
+    let base = section_at(cursor, slots.references);
+    let up_to_its_end = &cursor.bytes[..base + end as usize];
+    cursor.reader = Reader::starting_at(up_to_its_end, base + start as usize);
+    cursor.scope.clear();
+    Ok(())
+}
+
+/// Offsets that go backwards are refused, which also keeps two references from covering the same bytes.
+#[cold]
+fn bad_reference(
+    cursor: &Cursor<'_>,
+    slots: &Slots<'_>,
+    slot: &Slot,
+    start: u32,
+    end: u32,
+) -> ValueError {
+    let kind = ValueErrorKind::BadReference {
+        start,
+        end,
+        length: slots.length(),
+    };
+    ValueError::new(kind, slot_at(cursor, slots, slot))
+}
+
+/// Gives a value that takes the place of a number or an offset (`value-codec.md` section 7.2).
+fn constant_to<'a, T: Take<'a>>(
+    cursor: &mut Cursor<'a>,
+    slots: &Slots<'a>,
+    slot: &Slot,
+    code: u8,
+    take: &mut T,
+) -> Result<(), T::Error> {
+    let item = match code {
         0xf6 => Item::Null,
         0xf7 => Item::Undefined,
         0xf8 => Item::Bool(false),
         0xf9 => Item::Bool(true),
         _ => {
             let at = slot_at(cursor, slots, slot);
-            return Err(ValueError::new(ValueErrorKind::BadConstant(code), at));
+            return Err(ValueError::new(ValueErrorKind::BadConstant(code), at).into());
         }
-    })
+    };
+    take.item(cursor, item)
 }
 
 #[cold]
-fn slot_at(cursor: &Cursor<'_>, slots: &Slots<'_>, slot: Slot) -> usize {
-    section_at(cursor, slots.fixed) + slot.offset as usize
+fn slot_at(cursor: &Cursor<'_>, slots: &Slots<'_>, slot: &Slot) -> usize {
+    section_at(cursor, slots.document) + slot.offset as usize
 }
 
 /// Where a section of the value begins in it.

@@ -1,7 +1,7 @@
 //! Seeing everything in a value, in order and without allocating.
 
 use super::error::ValueError;
-use super::reader::{BigIntRef, Cursor, Elements, Item, Object};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Item, Take};
 use super::text::Text;
 
 /// What a walk over a value comes upon. The parts of a container follow it, up to [`Event::End`].
@@ -75,57 +75,63 @@ impl Totals {
     }
 }
 
-/// Shows `item` and all that it opened.
-///
-/// Inlined, unlike its other half, so that scalars are shown where they are read: to hand an item on in memory takes
-/// longer than to read it.
-#[inline(always)]
-pub(crate) fn walk<'a, E: From<ValueError>>(
-    cursor: &mut Cursor<'a>,
-    item: Item<'a>,
-    visit: &mut impl FnMut(Event<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    match item {
-        Item::Null => visit(Event::Null),
-        Item::Undefined => visit(Event::Undefined),
-        Item::Bool(value) => visit(Event::Bool(value)),
-        Item::Number(value) => visit(Event::Number(value)),
-        Item::BigInt(value) => visit(Event::BigInt(value)),
-        Item::Text(text) => visit(Event::Text(text)),
-        Item::Bytes(bytes) => visit(Event::Bytes(bytes)),
-        Item::Date(milliseconds) => visit(Event::Date(milliseconds)),
-        Item::Blob(payload) => visit(Event::Blob(payload)),
-        Item::Array(elements) => walk_elements(cursor, Event::Array, elements, visit),
-        Item::Set(elements) => walk_elements(cursor, Event::Set, elements, visit),
-        Item::RegExp(elements) => walk_elements(cursor, Event::RegExp, elements, visit),
-        Item::Map(elements) => walk_elements(cursor, Event::Map, elements, visit),
-        Item::Object(object) => walk_fields(cursor, object, visit),
+/// Shows everything to `visit`.
+pub(crate) struct Walk<V> {
+    pub(crate) visit: V,
+}
+
+impl<'a, V, E> Take<'a> for Walk<V>
+where
+    V: FnMut(Event<'_>) -> Result<(), E>,
+    E: From<ValueError>,
+{
+    type Error = E;
+    const READS_TEXT: bool = true;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn name(&mut self, name: FieldName<'a>) -> Result<(), E> {
+        (self.visit)(Event::Name(name.as_str()))
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), E> {
+        let visit = &mut self.visit;
+        match item {
+            Item::Null => visit(Event::Null),
+            Item::Undefined => visit(Event::Undefined),
+            Item::Bool(value) => visit(Event::Bool(value)),
+            Item::Number(value) => visit(Event::Number(value)),
+            Item::BigInt(value) => visit(Event::BigInt(value)),
+            Item::Text(text) => visit(Event::Text(text)),
+            Item::Bytes(bytes) => visit(Event::Bytes(bytes)),
+            Item::Date(milliseconds) => visit(Event::Date(milliseconds)),
+            Item::Blob(payload) => visit(Event::Blob(payload)),
+            Item::Array(elements) => self.elements(cursor, Event::Array, elements),
+            Item::Set(elements) => self.elements(cursor, Event::Set, elements),
+            Item::RegExp(elements) => self.elements(cursor, Event::RegExp, elements),
+            Item::Map(elements) => self.elements(cursor, Event::Map, elements),
+            Item::Object(object) => {
+                visit(Event::Object)?;
+                cursor.fields_to(object, self)?;
+                (self.visit)(Event::End)
+            }
+        }
     }
 }
 
-fn walk_elements<'a, E: From<ValueError>>(
-    cursor: &mut Cursor<'a>,
-    opening: Event<'_>,
-    mut elements: Elements,
-    visit: &mut impl FnMut(Event<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    visit(opening)?;
-    while let Some(element) = cursor.next_element(&mut elements)? {
-        walk(cursor, element, visit)?;
+impl<V> Walk<V> {
+    fn elements<'a, E>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        opening: Event<'_>,
+        elements: Elements,
+    ) -> Result<(), E>
+    where
+        V: FnMut(Event<'_>) -> Result<(), E>,
+        E: From<ValueError>,
+    {
+        (self.visit)(opening)?;
+        cursor.elements_to(elements, self)?;
+        (self.visit)(Event::End)
     }
-    visit(Event::End)
-}
-
-fn walk_fields<'a, E: From<ValueError>>(
-    cursor: &mut Cursor<'a>,
-    object: Object<'a>,
-    visit: &mut impl FnMut(Event<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    visit(Event::Object)?;
-    let mut fields = cursor.fields(object);
-    while let Some((name, field)) = cursor.next_field(&mut fields)? {
-        visit(Event::Name(&name))?;
-        walk(cursor, field, visit)?;
-    }
-    visit(Event::End)
 }

@@ -8,9 +8,9 @@ use std::io;
 
 use replproto_core::wire::SUBPROTOCOL;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::handshake::client::{Response, generate_key};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
+use tungstenite::handshake::client::{Response, generate_key};
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::machine::TryParse;
 
 use super::{Authorization, ConnectError, Endpoint};
 

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use replproto_core::{Close, CloseFrame, Command, Event, Input, Instant, Receiver};
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::blobs::{BlobInfo, BlobStore};
 use crate::describe::describe;
@@ -32,6 +32,9 @@ pub(crate) use self::socket::{Received, Socket, Transport};
 
 /// After so many commands the other tasks of the thread get their turn.
 const COMMANDS_PER_TURN: usize = 512;
+
+/// After so many parts of messages that came together they are decoded.
+const PARTS_PER_TURN: usize = 1024;
 
 /// Between two updates of what can be seen from outside.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -127,7 +130,10 @@ impl<B: BlobStore> Driver<B> {
     }
 
     fn feed(&mut self, input: Input) {
-        let now = self.clock.now();
+        self.feed_at(self.clock.now(), input);
+    }
+
+    fn feed_at(&mut self, now: Instant, input: Input) {
         self.is_news = true;
         if let Some(recorder) = &self.parts.recorder {
             recorder.input(now, &input);
@@ -173,8 +179,8 @@ impl<B: BlobStore> Driver<B> {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Transmit(bytes) => self.parts.socket.send(Message::Binary(bytes)),
-            Command::Ping => self.parts.socket.send(Message::Ping(Default::default())),
+            Command::Transmit(bytes) => self.parts.socket.send(&bytes),
+            Command::Ping => self.parts.socket.ping(),
             Command::Event(event) => self.events.push(event),
             Command::OpenBlob { blob, file, size } => {
                 // No blob comes before the peer has said its name.
@@ -260,13 +266,14 @@ impl<B: BlobStore> Driver<B> {
     }
 
     fn on_received(&mut self, received: Received) {
+        let now = self.clock.now();
         if let Some(idle) = &mut self.idle
             && !matches!(received, Received::Pong)
         {
-            idle.heard(self.clock.now());
+            idle.heard(now);
         }
         let input = match received {
-            Received::Message(bytes) => Input::Message { bytes, last: true },
+            Received::Part { bytes, last } => return self.on_part(now, bytes, last),
             Received::Text => Input::TextMessage,
             Received::Pong => Input::Pong,
             Received::Heard(bytes) => Input::Heard { bytes },
@@ -277,7 +284,21 @@ impl<B: BlobStore> Driver<B> {
                 Input::TransportLost
             }
         };
-        self.feed(input);
+        self.feed_at(now, input);
+    }
+
+    /// Feeds a part, and those that came together with it: small messages are cheap when they are taken in one go.
+    fn on_part(&mut self, now: Instant, bytes: Bytes, last: bool) {
+        self.feed_at(now, Input::Message { bytes, last });
+        for _ in 1..PARTS_PER_TURN {
+            if self.parts.receiver.is_paused() {
+                return;
+            }
+            let Some((bytes, last)) = self.parts.socket.next_part() else {
+                return;
+            };
+            self.feed_at(now, Input::Message { bytes, last });
+        }
     }
 
     /// What is not of the protocol: the end when idle, and those who look on.
@@ -370,9 +391,12 @@ impl<B: BlobStore> Driver<B> {
 
     /// The core knows nothing of the rules of WebSocket itself.
     fn own_frame(&self) -> Option<CloseFrame> {
-        matches!(self.lost, Some(TransportError::Protocol(_))).then(|| CloseFrame {
-            code: Some(1002),
-            reason: "WebSocket protocol error".into(),
+        let Some(TransportError::Protocol(error)) = &self.lost else {
+            return None;
+        };
+        Some(CloseFrame {
+            code: Some(error.violation.close_code()),
+            reason: error.violation.to_string(),
         })
     }
 }

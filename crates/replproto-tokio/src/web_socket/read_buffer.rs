@@ -1,0 +1,213 @@
+//! Where bytes of a socket are read to.
+
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// How much is read at once when little comes.
+const SMALLEST: usize = 4 << 10;
+
+/// How much is read at once when much comes: what may still come out of the buffer after a pause.
+pub(super) const LARGEST: usize = 256 << 10;
+
+/// A buffer that is as large as what comes lately, and that is not there while nothing comes.
+#[derive(Debug)]
+pub(super) struct ReadBuffer {
+    /// What was read and not taken.
+    unread: BytesMut,
+    /// Size of the allocation behind it.
+    allocated: usize,
+    /// Size of the next allocation.
+    size: usize,
+}
+
+impl ReadBuffer {
+    pub(super) fn new(first: &[u8]) -> Self {
+        Self {
+            unread: BytesMut::from(first),
+            allocated: first.len(),
+            size: SMALLEST,
+        }
+    }
+
+    /// The bytes that come next.
+    pub(super) fn unread(&mut self) -> &mut [u8] {
+        &mut self.unread
+    }
+
+    /// Passes over bytes.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.unread.advance(count);
+    }
+
+    /// Takes bytes out. They keep at most twice their length in memory: a slice of less than half the buffer is copied.
+    pub(super) fn take(&mut self, count: usize) -> Bytes {
+        if count * 2 < self.allocated {
+            let taken = Bytes::copy_from_slice(&self.unread[..count]);
+            self.unread.advance(count);
+            return taken;
+        }
+        let taken = self.unread.split_to(count).freeze();
+        if self.unread.is_empty() {
+            // The allocation is theirs alone now.
+            self.release();
+        }
+        taken
+    }
+
+    /// Reads once, as much as comes. Gives how many bytes; 0 at the end.
+    pub(super) fn poll_fill<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let room = self.size.saturating_sub(self.unread.len());
+        if self.allocated != self.size || !self.unread.try_reclaim(room) {
+            self.reallocate(self.size);
+        }
+        let room = self.unread.capacity() - self.unread.len();
+        let polled = pin!(stream.read_buf(&mut self.unread)).poll(context);
+        if polled.is_pending() {
+            self.rest();
+        }
+        let count = ready!(polled)?;
+        if count == room {
+            self.size = (self.size * 2).min(LARGEST);
+        } else if count < self.size / 4 {
+            self.size = (self.size / 2).max(SMALLEST);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Nothing comes for now, perhaps for long.
+    fn rest(&mut self) {
+        if self.unread.is_empty() {
+            self.release();
+        } else if self.allocated > SMALLEST {
+            self.reallocate(self.unread.len());
+        }
+    }
+
+    fn release(&mut self) {
+        self.unread = BytesMut::new();
+        self.allocated = 0;
+    }
+
+    fn reallocate(&mut self, size: usize) {
+        let mut larger = BytesMut::with_capacity(size);
+        larger.extend_from_slice(&self.unread);
+        self.unread = larger;
+        self.allocated = self.unread.capacity();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn fill(buffer: &mut ReadBuffer, mut from: &[u8]) -> usize {
+        let mut context = Context::from_waker(Waker::noop());
+        match buffer.poll_fill(&mut from, &mut context) {
+            Poll::Ready(Ok(count)) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fill_nothing(buffer: &mut ReadBuffer) {
+        let (mut ours, _theirs) = tokio::io::duplex(1);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(buffer.poll_fill(&mut ours, &mut context).is_pending());
+    }
+
+    /// How many bytes of memory a part keeps.
+    fn kept(part: Bytes) -> usize {
+        part.try_into_mut().expect("it is shared").capacity()
+    }
+
+    #[test]
+    fn grows_while_reads_fill_it_and_shrinks_back() {
+        let bytes = vec![7; 1 << 20];
+        let mut buffer = ReadBuffer::new(&[]);
+        let mut expected = SMALLEST;
+        for _ in 0..10 {
+            assert_eq!(fill(&mut buffer, &bytes), expected);
+            assert_eq!(buffer.allocated, expected);
+            buffer.skip(expected);
+            expected = (expected * 2).min(LARGEST);
+        }
+        for _ in 0..10 {
+            assert_eq!(fill(&mut buffer, &bytes[..100]), 100);
+            buffer.skip(100);
+        }
+        fill(&mut buffer, &bytes);
+        assert_eq!(buffer.allocated, SMALLEST);
+        buffer.skip(SMALLEST);
+    }
+
+    #[test]
+    fn costs_nothing_while_nothing_comes() {
+        let bytes = vec![7; 1 << 20];
+        let mut buffer = ReadBuffer::new(&[]);
+        for _ in 0..10 {
+            let count = fill(&mut buffer, &bytes);
+            buffer.skip(count);
+        }
+        fill_nothing(&mut buffer);
+        assert_eq!(buffer.allocated, 0);
+        fill(&mut buffer, &bytes);
+        buffer.skip(LARGEST - 3);
+        fill_nothing(&mut buffer);
+        assert_eq!(buffer.unread(), [7; 3]);
+        assert!(buffer.allocated <= 64, "{}", buffer.allocated);
+        fill(&mut buffer, &[8]);
+        assert_eq!(buffer.unread(), [7, 7, 7, 8]);
+    }
+
+    #[test]
+    fn a_part_keeps_at_most_twice_its_length() {
+        let bytes = vec![7; 1 << 20];
+        for count in [
+            1,
+            100,
+            SMALLEST / 2 - 1,
+            SMALLEST / 2,
+            SMALLEST - 1,
+            SMALLEST,
+        ] {
+            let mut buffer = ReadBuffer::new(&[]);
+            fill(&mut buffer, &bytes);
+            let part = buffer.take(count);
+            buffer.skip(SMALLEST - count);
+            fill_nothing(&mut buffer);
+            assert!(kept(part) <= 2 * count, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_kept_is_not_overwritten() {
+        let mut buffer = ReadBuffer::new(&[]);
+        fill(&mut buffer, &[1; 3000]);
+        let part = buffer.take(2500);
+        fill(&mut buffer, &[2; 3000]);
+        assert_eq!(part, [1; 2500][..]);
+        assert_eq!(buffer.unread()[..500], [1; 500]);
+        assert_eq!(buffer.unread()[500..], [2; 3000]);
+    }
+
+    #[test]
+    fn the_buffer_is_used_again() {
+        let mut buffer = ReadBuffer::new(&[]);
+        fill(&mut buffer, &[1; 1000]);
+        let place = buffer.unread().as_ptr();
+        for _ in 0..100 {
+            let part = buffer.take(1000);
+            assert_eq!(part, [1; 1000][..]);
+            fill(&mut buffer, &[1; 1000]);
+            assert_eq!(buffer.unread().as_ptr(), place);
+        }
+    }
+}
