@@ -15,7 +15,7 @@ pub fn run(data: &[u8]) {
     let action = action.expect("an entry begins with its action word");
     assert_eq!((action.kind, action.flags), (entry.kind, entry.flags));
     let part = |span: Span| &data[span.range()];
-    assert!(entry.version.is_finite() && entry.expires_at.is_none_or(f64::is_finite));
+    assert!(entry.version.is_finite() && entry.optional.expires_at.is_none_or(f64::is_finite));
     // A short action word without a type is impossible, and longer keys cannot be written.
     if entry.kind == 0 || part(entry.key).len().max(part(entry.user).len()) > 0x3fff {
         return;
@@ -28,13 +28,13 @@ pub fn run(data: &[u8]) {
         table: entry.table,
         key: part(entry.key),
         version: entry.version,
-        residency: entry.residency,
-        previous_residency: entry.previous_residency,
-        expires_at: entry.expires_at,
+        residency: entry.optional.residency,
+        previous_residency: entry.optional.previous_residency,
+        expires_at: entry.optional.expires_at,
         operation: entry
             .flags
             .contains(replproto_core::wire::entry::Flags::OPERATION)
-            .then_some(entry.operation),
+            .then_some(entry.optional.operation),
         user: part(entry.user),
         value: part(entry.value),
     }

@@ -138,22 +138,23 @@ impl<'a> Record<'a> {
 
     /// When the record expires.
     pub fn expires_at(&self) -> Option<WallTime> {
-        self.entry.expires_at.map(WallTime)
+        self.entry.optional.expires_at.map(WallTime)
     }
 
     /// The nodes that hold the record in full, if it is not held everywhere.
     pub fn residency(&self) -> Option<&'a [Name]> {
-        self.sources.residency(self.entry.residency)
+        self.sources.residency(self.entry.optional.residency)
     }
 
     /// The nodes that held it before.
     pub fn previous_residency(&self) -> Option<&'a [Name]> {
-        self.sources.residency(self.entry.previous_residency)
+        self.sources
+            .residency(self.entry.optional.previous_residency)
     }
 
     /// The operation that led to the change, if the peer says it.
     pub const fn operation(&self) -> Option<Operation> {
-        match self.entry.operation {
+        match self.entry.optional.operation {
             1 => Some(Operation::Insert),
             2 => Some(Operation::Update),
             3 => Some(Operation::Upsert),

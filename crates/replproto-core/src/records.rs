@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::id::Name;
 use crate::record::{Record, RecordKind};
 use crate::table::Table;
-use crate::wire::entry::{Action, Entry, Flags};
+use crate::wire::entry::{Action, Entry, Flags, Optional};
 use crate::wire::{WireError, varint};
 
 /// Consecutive changes of one transaction, in order: audit entries, not yet decoded beyond their headers (`protocol.md`
@@ -185,7 +185,8 @@ pub(crate) enum Missing {
 
 impl Sources {
     /// Reads an entry's header, and finds what it refers to.
-    #[inline]
+    // Who only wants to know that it is a record must not pay for making one.
+    #[inline(always)]
     pub(crate) fn admit<'a>(&'a self, bytes: &'a [u8]) -> Result<Admission<'a>, WireError> {
         let action = Action::parse(bytes)?;
         let Some(kind) = RecordKind::from_action(action.kind) else {
@@ -204,12 +205,8 @@ impl Sources {
         let Some(table) = table else {
             return Ok(Admission::Skip(Skip::Unwanted));
         };
-        for id in [entry.residency, entry.previous_residency] {
-            if let Some(id) = id
-                && self.residency.get(id).is_none()
-            {
-                return Ok(Admission::Missing(Missing::Residency(id)));
-            }
+        if let Some(id) = self.missing_list(&entry.optional) {
+            return Ok(Admission::Missing(Missing::Residency(id)));
         }
         Ok(Admission::Record(Record {
             bytes,
@@ -219,6 +216,14 @@ impl Sources {
             origin,
             sources: self,
         }))
+    }
+
+    #[inline]
+    fn missing_list(&self, entry: &Optional) -> Option<u32> {
+        let ids = [entry.residency, entry.previous_residency];
+        ids.into_iter()
+            .flatten()
+            .find(|id| self.residency.get(*id).is_none())
     }
 
     pub(crate) fn residency(&self, id: Option<u32>) -> Option<&[Name]> {
