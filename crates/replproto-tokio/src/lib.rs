@@ -34,7 +34,10 @@ pub use blobs::{
     BlobFileError, BlobInfo, BlobStep, BlobStore, BlobWriter, FileBlobStore, FileBlobWriter,
     InjectedBlobFailure, MemoryBlobStore, MemoryBlobWriter, SavedBlob, SavedBlobs,
 };
-pub use connect::{Authorization, ConnectError, Endpoint, EndpointError, InvalidAuthorization};
+pub use connect::{
+    AcceptError, Authorization, ConnectError, Endpoint, EndpointError, InvalidAuthorization,
+    UpgradeRequest, accept, upgrade,
+};
 pub use driver::TransportError;
 pub use link::{Delivery, Link, LinkConfig, LinkEnd, Opening};
 pub use memory::{MemoryRow, MemorySink, MemorySinkError, MemoryView, SinkStep};

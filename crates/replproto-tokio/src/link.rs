@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use replproto_core::config::{Config, Level, Marks};
+use replproto_core::wire::SUBPROTOCOL;
 use replproto_core::{
     BlobTries, Close, CommitId, Epoch, Event, Input, Name, Receiver, Start, Stats,
 };
@@ -21,6 +22,7 @@ use crate::connect::{Authorization, ConnectError, Endpoint, dial, upgrade, withi
 use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Transport, TransportError};
 use crate::progress::{Phase, Progress, Snapshot};
 use crate::record::Recorder;
+use crate::web_socket::FrameLimits;
 
 /// Where the peer is, and what the link does.
 #[derive(Clone, Debug)]
@@ -209,7 +211,7 @@ impl Link {
     }
 
     async fn open<B: BlobStore>(
-        mut stream: Box<dyn Transport>,
+        stream: Box<dyn Transport>,
         config: &LinkConfig,
         opening: Opening,
         shared: &Shared<B>,
@@ -220,7 +222,14 @@ impl Link {
             blob_tries,
         } = opening;
         config.core.check()?;
-        let first = upgrade(&mut stream, &config.endpoint, config.authorization.as_ref()).await?;
+        let web_socket = upgrade(
+            stream,
+            &config.endpoint,
+            config.authorization.as_ref(),
+            Some(SUBPROTOCOL),
+            FrameLimits::message(config.core.limits.message),
+        )
+        .await?;
         let clock = Clock::start();
         if let Some(recorder) = &config.recorder {
             recorder.begin(&config.core, &start, epoch);
@@ -238,7 +247,7 @@ impl Link {
         });
         let exchange = Arc::new(Exchange::new(clock));
         let driver = Driver::new(Parts {
-            socket: Socket::new(stream, &first, config.core.limits.message),
+            socket: Socket::new(web_socket),
             receiver,
             exchange: exchange.clone(),
             store: shared.store.clone(),

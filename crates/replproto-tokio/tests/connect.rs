@@ -53,7 +53,7 @@ async fn a_websocket_server_of_another_kind() {
     };
     let (link, _socket) = tokio::join!(Link::connect(&config, Start::Copy, NoBlobs), peer);
     match link.unwrap_err() {
-        ConnectError::Subprotocol { chosen: None } => {}
+        ConnectError::Subprotocol { chosen: None, .. } => {}
         other => panic!("{other:?}"),
     }
 }

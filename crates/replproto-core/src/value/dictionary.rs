@@ -84,7 +84,7 @@ pub(crate) struct Slot {
     pub(crate) width: Width,
     /// Bytes from the start of the fixed section.
     pub(crate) offset: u32,
-    /// The next slot of the structure that holds a reference, or [`Slot::NONE`].
+    /// The next slot of the structure that holds a reference, counted from the one behind this; or [`Slot::NONE`].
     pub(crate) next_reference: u32,
 }
 

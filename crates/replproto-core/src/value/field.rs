@@ -39,11 +39,14 @@ impl<'a> FieldValue<'a> {
         let mut fields = cursor.fields(object);
         let index = match (&mut fields, object) {
             (Fields::Typed(slots), Object::Typed(structure, _)) => {
-                let index = dictionary.find(&structure.shape, wanted);
-                let Some(slot) = index.and_then(|index| slots.slot(index)) else {
+                let Some(index) = dictionary.find(&structure.shape, wanted) else {
                     return Ok(None);
                 };
-                let item = typed::item(&mut cursor, slots, slot)?;
+                slots.advance(index);
+                let Some(place) = slots.next() else {
+                    return Ok(None);
+                };
+                let item = typed::item(&mut cursor, slots, place)?;
                 return Ok(Some(Self::document(cursor, item)));
             }
             (_, Object::Shared(shape)) => dictionary.find(shape, wanted),

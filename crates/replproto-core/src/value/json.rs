@@ -1,5 +1,7 @@
 //! JSON text, for values and keys alike.
 
+mod number;
+
 use alloc::string::String;
 use core::fmt::{self, Write};
 
@@ -9,6 +11,9 @@ use super::name;
 use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object, Take};
 use super::text::Text;
 use crate::msgpack::Reader;
+
+use number::push_integer;
+pub(crate) use number::{push_js_number, push_number};
 
 /// How values that JSON does not have are written.
 ///
@@ -32,9 +37,6 @@ pub enum JsonStyle {
     /// To be queried: every finite number is a JSON number, the shortest that reads back as the same double.
     Natural,
 }
-
-/// Integers with this absolute value and below are exact.
-const SAFE_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// Writing to a `String` fails only if the value's own formatting does, which none of these do.
 fn push(out: &mut String, text: fmt::Arguments<'_>) {
@@ -232,117 +234,13 @@ fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<
     }
 }
 
-/// Appends a number.
-pub(crate) fn push_number(out: &mut String, value: f64, style: JsonStyle) {
-    let whole = value as i64;
-    if value.abs() <= SAFE_INTEGER_MAX && whole as f64 == value && !is_minus_zero(value) {
-        push(out, format_args!("{whole}"));
-    } else if style == JsonStyle::Natural && value.is_finite() {
-        // Of the two formats of core, the one with exponents and with ".0" for -0 and large integers.
-        push(out, format_args!("{value:?}"));
-    } else {
-        out.push_str(r#"{"$f64":""#);
-        push_js_number(out, value);
-        if value.is_nan() {
-            out.push_str("\"}");
-        } else {
-            push(
-                out,
-                format_args!(r#"","bits":"{:016x}"}}"#, value.to_bits()),
-            );
-        }
-    }
-}
-
-fn is_minus_zero(value: f64) -> bool {
-    value == 0.0 && value.is_sign_negative()
-}
-
-/// Appends a number as JavaScript's `String(value)` does, except that -0 keeps its sign.
-pub(crate) fn push_js_number(out: &mut String, value: f64) {
-    if value.is_nan() {
-        return out.push_str("NaN");
-    }
-    if value.is_sign_negative() {
-        out.push('-');
-    }
-    if value.is_infinite() {
-        return out.push_str("Infinity");
-    }
-    let scientific = shortest(value.abs());
-    let scientific = scientific.as_str();
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    match exponent {
-        0..21 => {
-            let before_point = exponent as usize;
-            out.push_str(first);
-            out.push_str(&rest[..rest.len().min(before_point)]);
-            out.extend(core::iter::repeat_n(
-                '0',
-                before_point.saturating_sub(rest.len()),
-            ));
-            if rest.len() > before_point {
-                out.push('.');
-                out.push_str(&rest[before_point..]);
-            }
-        }
-        -6..0 => {
-            out.push_str("0.");
-            out.extend(core::iter::repeat_n('0', (-exponent - 1) as usize));
-            out.push_str(first);
-            out.push_str(rest);
-        }
-        _ => {
-            out.push_str(mantissa);
-            push(out, format_args!("e{exponent:+}"));
-        }
-    }
-}
-
-/// The shortest digits that read back as this number, as `d.ddde-xx`. Where two are equally near JavaScript takes the
-/// even one, core the larger one; to print the same number of digits exactly gives the even one.
-fn shortest(value: f64) -> ShortText {
-    let mut nearest = ShortText::default();
-    let _ = write!(nearest, "{value:e}");
-    let mantissa = nearest.as_str().split('e').next().unwrap_or_default();
-    let digits_after_point = mantissa.len().saturating_sub(2);
-    let mut even = ShortText::default();
-    let _ = write!(even, "{value:.digits_after_point$e}");
-    if even.as_str().parse() == Ok(value) {
-        even
-    } else {
-        nearest
-    }
-}
-
-/// Room for any double in scientific form: 17 digits, a point and `e-324`.
-#[derive(Default)]
-struct ShortText {
-    bytes: [u8; 24],
-    length: usize,
-}
-
-impl ShortText {
-    fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
-    }
-}
-
-impl Write for ShortText {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
-    }
-}
-
 fn push_bigint_ref(out: &mut String, value: BigIntRef<'_>) {
     match value.to_i128() {
-        Some(value) => push(out, format_args!(r#"{{"$bigint":"{value}"}}"#)),
+        Some(value) => {
+            out.push_str(r#"{"$bigint":""#);
+            push_integer(out, value);
+            out.push_str("\"}");
+        }
         None => push_bigint(out, &value.to_bigint()),
     }
 }
@@ -356,8 +254,9 @@ fn push_date(out: &mut String, milliseconds: f64) {
     if milliseconds.is_nan() {
         out.push_str(r#"{"$date":"invalid"}"#);
     } else {
-        let milliseconds = milliseconds as i64;
-        push(out, format_args!(r#"{{"$date":{milliseconds}}}"#));
+        out.push_str(r#"{"$date":"#);
+        push_integer(out, milliseconds as i64);
+        out.push('}');
     }
 }
 
@@ -415,88 +314,42 @@ fn push_escaped(out: &mut String, text: &str) {
 /// Where the first character stands that must be escaped. Such characters are rare, so whole chunks are looked at with no
 /// early way out, which the compiler turns into a few vector instructions.
 fn first_special(text: &[u8]) -> Option<usize> {
-    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    let chunks = text.chunks_exact(16).take_while(|chunk| {
-        !chunk
-            .iter()
-            .fold(false, |found, &byte| found | is_special(byte))
-    });
-    let start = chunks.count() * 16;
+    let (chunks, rest) = text.as_chunks::<16>();
+    let plain = chunks.iter().take_while(|chunk| !has_special(chunk));
+    let start = plain.count() * 16;
+    if start + rest.len() == text.len() && !ends_with_special(text) {
+        return None;
+    }
     let found = text[start..].iter().position(|&byte| is_special(byte))?;
     Some(start + found)
+}
+
+/// Whether one of the last bytes is special, up to sixteen. Looks at some bytes twice rather than at one at a time.
+fn ends_with_special(text: &[u8]) -> bool {
+    if let Some(last) = text.last_chunk::<16>() {
+        has_special(last)
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        has_special(first) | has_special(last)
+    } else {
+        text.iter().any(|&byte| is_special(byte))
+    }
+}
+
+#[inline]
+fn has_special<const N: usize>(chunk: &[u8; N]) -> bool {
+    chunk
+        .iter()
+        .fold(false, |found, &byte| found | is_special(byte))
+}
+
+#[inline]
+const fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn number(value: f64, style: JsonStyle) -> String {
-        let mut out = String::new();
-        push_number(&mut out, value, style);
-        out
-    }
-
-    #[test]
-    fn numbers_are_as_javascript_prints_them() {
-        let cases = [
-            (0.0, "0"),
-            (5.0, "5"),
-            (1.5, "1.5"),
-            (0.1, "0.1"),
-            (123.456, "123.456"),
-            (1e20, "100000000000000000000"),
-            (18446744073709551616.0, "18446744073709552000"),
-            (1e21, "1e+21"),
-            (1.25e300, "1.25e+300"),
-            (0.000001, "0.000001"),
-            (1e-7, "1e-7"),
-            (5e-324, "5e-324"),
-            // Equally near to ...313, which is odd.
-            (0.030_534_744_262_695_312, "0.030534744262695312"),
-            (f64::INFINITY, "Infinity"),
-        ];
-        for (value, expected) in cases {
-            let mut out = String::new();
-            push_js_number(&mut out, value);
-            assert_eq!(out, expected);
-            if value > 0.0 {
-                out.clear();
-                push_js_number(&mut out, -value);
-                assert_eq!(out.strip_prefix('-'), Some(expected));
-            }
-        }
-    }
-
-    #[test]
-    fn styles_differ_in_numbers_only() {
-        assert_eq!(
-            number(1.5, JsonStyle::Tagged),
-            r#"{"$f64":"1.5","bits":"3ff8000000000000"}"#
-        );
-        assert_eq!(number(1.5, JsonStyle::Natural), "1.5");
-        assert_eq!(
-            number(-0.0, JsonStyle::Tagged),
-            r#"{"$f64":"-0","bits":"8000000000000000"}"#
-        );
-        assert_eq!(number(-0.0, JsonStyle::Natural), "-0.0");
-        for style in [JsonStyle::Tagged, JsonStyle::Natural] {
-            assert_eq!(number(-7.0, style), "-7");
-            assert_eq!(number(SAFE_INTEGER_MAX, style), "9007199254740991");
-            assert_eq!(number(f64::NAN, style), r#"{"$f64":"NaN"}"#);
-            assert_eq!(
-                number(f64::NEG_INFINITY, style),
-                r#"{"$f64":"-Infinity","bits":"fff0000000000000"}"#
-            );
-        }
-    }
-
-    #[test]
-    fn natural_numbers_read_back_to_the_same_bits() {
-        for value in [1e300, 5e-324, 0.1 + 0.2, 9007199254740993.0, 1e16, -1e-5] {
-            let text = number(value, JsonStyle::Natural);
-            assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(value.to_bits()));
-        }
-    }
 
     #[test]
     fn text_is_escaped_and_never_invalid() {

@@ -412,9 +412,12 @@ impl<'a> Cursor<'a> {
         if let Fields::Typed(slots) = fields {
             // The slot before may have been a document of its own.
             self.finish()?;
-            if let Some(slot) = slots.next() {
-                let item = typed::item(self, slots, slot)?;
-                return Ok(Some((FieldName::Known(slot.name, self.dictionary), item)));
+            if let Some(place) = slots.next() {
+                let item = typed::item(self, slots, place)?;
+                return Ok(Some((
+                    FieldName::Known(place.slot.name, self.dictionary),
+                    item,
+                )));
             }
         } else if let Some(name) = self.next_name(fields)? {
             return Ok(Some((name, self.read()?)));

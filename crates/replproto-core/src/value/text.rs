@@ -49,6 +49,16 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether it is valid UTF-8.
+    #[inline]
+    pub(crate) fn is_valid(self) -> bool {
+        match self.0 {
+            Form::Checked(_) => true,
+            // Short texts are told to be ASCII in less time than to be UTF-8.
+            Form::Unchecked(bytes) => bytes.is_ascii() || core::str::from_utf8(bytes).is_ok(),
+        }
+    }
+
     /// The text, with U+FFFD for what is not valid UTF-8. Allocates only in that case.
     #[inline]
     #[must_use]

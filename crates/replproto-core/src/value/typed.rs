@@ -7,17 +7,23 @@ use super::reader::{Cursor, FieldName, Held, Item, Object, Take};
 use super::text::Text;
 use crate::msgpack::Reader;
 
-/// A typed struct of which some slots have been read.
+/// A typed struct, of which some slots may have been read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots<'a> {
-    slots: &'a [Slot],
-    /// Index of the next slot.
-    next: usize,
+    /// Those that have not been read.
+    left: &'a [Slot],
     /// The fixed section, and behind it the references up to the end of the document.
     document: &'a [u8],
     references: &'a [u8],
     /// The start of `references` as far as it has been found to be UTF-8.
     texts: &'a str,
+}
+
+/// A slot, and those behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) slot: &'a Slot,
+    behind: &'a [Slot],
 }
 
 /// What a reference slot holds.
@@ -59,8 +65,7 @@ impl<'a> Slots<'a> {
     pub(crate) fn new(cursor: &Cursor<'a>, structure: &'a Structure, fixed_at: usize) -> Self {
         let document = &cursor.bytes[fixed_at..cursor.reader.position()];
         Self {
-            slots: cursor.dictionary.slots(structure),
-            next: 0,
+            left: cursor.dictionary.slots(structure),
             document,
             references: &document[structure.fixed as usize..],
             texts: "",
@@ -71,21 +76,23 @@ impl<'a> Slots<'a> {
     /// valid, each is checked on its own when it is asked for.
     #[inline]
     fn check_texts(&mut self, structure: &Structure) {
-        let end = self.offset_from(structure.first_document) as usize;
+        let end = self.offset_from(self.left, structure.first_document) as usize;
         let texts = self.references.get(..end).unwrap_or(self.references);
         self.texts = core::str::from_utf8(texts).unwrap_or_default();
     }
 
-    /// The slot of the next field.
+    /// The next slot.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<&'a Slot> {
-        let slot = self.slots.get(self.next)?;
-        self.next += 1;
-        Some(slot)
+    pub(crate) fn next(&mut self) -> Option<Place<'a>> {
+        let (slot, behind) = self.left.split_first()?;
+        self.left = behind;
+        Some(Place { slot, behind })
     }
 
-    pub(crate) fn slot(&self, at: usize) -> Option<&'a Slot> {
-        self.slots.get(at)
+    /// Moves to the slot that is `count` slots ahead.
+    #[inline]
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.left = self.left.get(count..).unwrap_or_default();
     }
 
     #[inline]
@@ -125,16 +132,31 @@ impl<'a> Slots<'a> {
             .fold(0, |word, &byte| word << 8 | u32::from(byte))
     }
 
-    /// Where the first reference from slot `at` on points that is not a constant: there ends the one before it.
+    /// Where the first reference points that is not a constant, from slot `next` of `slots` on: there ends the one before it.
     #[inline]
-    fn offset_from(&self, mut at: u32) -> u32 {
-        while let Some(slot) = self.slots.get(at as usize) {
+    fn offset_from(&self, slots: &[Slot], next: u32) -> u32 {
+        match slots.get(next as usize).map(|slot| self.reference(slot)) {
+            Some(Reference::At(offset)) => offset,
+            Some(Reference::Constant(_)) => self.offset_behind(slots, next),
+            None => self.length(),
+        }
+    }
+
+    /// The same, behind a constant.
+    fn offset_behind(&self, mut slots: &[Slot], mut next: u32) -> u32 {
+        while let Some([slot, behind @ ..]) = slots.get(next as usize..) {
             if let Reference::At(offset) = self.reference(slot) {
                 return offset;
             }
-            at = slot.next_reference;
+            slots = behind;
+            next = slot.next_reference;
         }
         self.length()
+    }
+
+    #[inline]
+    fn end(&self, place: Place<'_>) -> u32 {
+        self.offset_from(place.behind, place.slot.next_reference)
     }
 
     fn length(&self) -> u32 {
@@ -154,9 +176,11 @@ pub(crate) fn fields_to<'a, T: Take<'a>>(
         slots.check_texts(structure);
     }
     let dictionary = cursor.dictionary;
-    for slot in slots.slots {
+    let mut left = slots.left;
+    while let Some((slot, behind)) = left.split_first() {
+        left = behind;
         take.name(FieldName::Known(slot.name, dictionary))?;
-        item_to(cursor, &slots, slot, take)?;
+        item_to(cursor, &slots, Place { slot, behind }, take)?;
         if slot.kind == SlotKind::Document {
             cursor.finish()?;
         }
@@ -171,9 +195,10 @@ pub(crate) fn fields_to<'a, T: Take<'a>>(
 pub(crate) fn item_to<'a, T: Take<'a>>(
     cursor: &mut Cursor<'a>,
     slots: &Slots<'a>,
-    slot: &Slot,
+    place: Place<'a>,
     take: &mut T,
 ) -> Result<(), T::Error> {
+    let slot = place.slot;
     match slot.kind {
         SlotKind::Number8 => match u8::from_le_bytes(slots.bytes(slot)) {
             code @ 0xf6.. => constant_to(cursor, slots, slot, code, take),
@@ -199,14 +224,10 @@ pub(crate) fn item_to<'a, T: Take<'a>>(
         SlotKind::Text => match slots.reference(slot) {
             Reference::Constant(code) => constant_to(cursor, slots, slot, code, take),
             Reference::At(start) => {
-                let end = slots.offset_from(slot.next_reference);
-                let range = start as usize..end as usize;
-                let text = match slots.texts.get(range.clone()) {
+                let range = start as usize..slots.end(place) as usize;
+                let text = match slots.texts.get(range) {
                     Some(text) => Text::checked(text),
-                    None => match slots.references.get(range) {
-                        Some(text) => Text::new(text),
-                        None => return Err(bad_reference(cursor, slots, slot, start, end).into()),
-                    },
+                    None => Text::new(referenced(cursor, slots, place, start)?),
                 };
                 take.item(cursor, Item::Text(text))
             }
@@ -214,7 +235,7 @@ pub(crate) fn item_to<'a, T: Take<'a>>(
         SlotKind::Document => match slots.reference(slot) {
             Reference::Constant(code) => constant_to(cursor, slots, slot, code, take),
             Reference::At(start) => {
-                open_document(cursor, slots, slot, start)?;
+                open_document(cursor, slots, place, start)?;
                 cursor.document_to(take)
             }
         },
@@ -225,45 +246,45 @@ pub(crate) fn item_to<'a, T: Take<'a>>(
 pub(crate) fn item<'a>(
     cursor: &mut Cursor<'a>,
     slots: &Slots<'a>,
-    slot: &Slot,
+    place: Place<'a>,
 ) -> Result<Item<'a>, ValueError> {
     let mut held = Held(Item::Null);
-    item_to(cursor, slots, slot, &mut held)?;
+    item_to(cursor, slots, place, &mut held)?;
     Ok(held.0)
 }
 
-fn open_document(
-    cursor: &mut Cursor<'_>,
-    slots: &Slots<'_>,
-    slot: &Slot,
+/// The bytes of a reference. Offsets that go backwards are refused, which also keeps two references from covering the same
+/// bytes.
+fn referenced<'a>(
+    cursor: &Cursor<'a>,
+    slots: &Slots<'a>,
+    place: Place<'a>,
     start: u32,
-) -> Result<(), ValueError> {
-    let end = slots.offset_from(slot.next_reference);
-    if start > end || end as usize > slots.references.len() {
-        return Err(bad_reference(cursor, slots, slot, start, end));
-    }
-    let base = section_at(cursor, slots.references);
-    let up_to_its_end = &cursor.bytes[..base + end as usize];
-    cursor.reader = Reader::starting_at(up_to_its_end, base + start as usize);
-    cursor.scope.clear();
-    Ok(())
+) -> Result<&'a [u8], ValueError> {
+    let end = slots.end(place);
+    let bytes = slots.references.get(start as usize..end as usize);
+    bytes.ok_or_else(|| {
+        let kind = ValueErrorKind::BadReference {
+            start,
+            end,
+            length: slots.length(),
+        };
+        ValueError::new(kind, slot_at(cursor, slots, place.slot))
+    })
 }
 
-/// Offsets that go backwards are refused, which also keeps two references from covering the same bytes.
-#[cold]
-fn bad_reference(
-    cursor: &Cursor<'_>,
-    slots: &Slots<'_>,
-    slot: &Slot,
+fn open_document<'a>(
+    cursor: &mut Cursor<'a>,
+    slots: &Slots<'a>,
+    place: Place<'a>,
     start: u32,
-    end: u32,
-) -> ValueError {
-    let kind = ValueErrorKind::BadReference {
-        start,
-        end,
-        length: slots.length(),
-    };
-    ValueError::new(kind, slot_at(cursor, slots, slot))
+) -> Result<(), ValueError> {
+    let document = referenced(cursor, slots, place, start)?;
+    let at = section_at(cursor, slots.references) + start as usize;
+    let up_to_its_end = &cursor.bytes[..at + document.len()];
+    cursor.reader = Reader::starting_at(up_to_its_end, at);
+    cursor.scope.clear();
+    Ok(())
 }
 
 /// Gives a value that takes the place of a number or an offset (`value-codec.md` section 7.2).

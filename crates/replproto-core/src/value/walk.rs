@@ -65,10 +65,8 @@ impl Totals {
                 self.fields += 1;
                 return;
             }
-            Event::Text(text) => match text.as_str() {
-                Some(text) => self.text_bytes += text.len() as u64,
-                None => self.invalid_texts += 1,
-            },
+            Event::Text(text) if text.is_valid() => self.text_bytes += text.as_bytes().len() as u64,
+            Event::Text(_) => self.invalid_texts += 1,
             _ => {}
         }
         self.values += 1;

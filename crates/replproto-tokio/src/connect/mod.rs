@@ -1,6 +1,8 @@
 //! From an address to an open WebSocket.
 
+mod accept;
 mod endpoint;
+mod head;
 mod upgrade;
 
 use std::fmt;
@@ -8,13 +10,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use replproto_core::wire::SUBPROTOCOL;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+pub use self::accept::{AcceptError, UpgradeRequest, accept};
 pub use self::endpoint::{Endpoint, EndpointError};
-pub(crate) use self::upgrade::upgrade;
+pub use self::upgrade::upgrade;
 
 /// The value of the `Authorization` header, such as `Basic dXNlcjpwYXNz`. It is never shown: neither in logs nor by
 /// [`Debug`].
@@ -87,8 +89,10 @@ pub enum ConnectError {
     #[error("the peer does not answer like a WebSocket server: {0}")]
     NotAWebSocket(&'static str),
     /// The peer did not choose our subprotocol.
-    #[error("the peer does not speak {SUBPROTOCOL}; it chose {chosen:?}")]
+    #[error("the peer chose the subprotocol {chosen:?}, not {asked:?}")]
     Subprotocol {
+        /// What it was asked for, if anything.
+        asked: Option<String>,
         /// What it chose, if anything.
         chosen: Option<String>,
     },

@@ -4,81 +4,76 @@
 //! and refuses an answer whose `Connection` header lists more than one token.
 
 use std::fmt::Write as _;
-use std::io;
 
-use replproto_core::wire::SUBPROTOCOL;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tungstenite::handshake::client::{Response, generate_key};
 use tungstenite::handshake::derive_accept_key;
-use tungstenite::handshake::machine::TryParse;
 
+use super::head::{HeadError, has_token, read_head};
 use super::{Authorization, ConnectError, Endpoint};
+use crate::web_socket::{FrameLimits, Role, WebSocket};
 
-/// A longer head of an answer is refused.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-
-/// Asks for a WebSocket. Gives what the peer sent after its answer: the first bytes of the WebSocket.
-pub(crate) async fn upgrade<S>(
-    stream: &mut S,
+/// Asks the peer at the other end of the stream for a WebSocket. With a subprotocol, the peer must choose it; without one,
+/// it must choose none. The endpoint is only named in the request.
+///
+/// It may wait for the peer for ever.
+///
+/// # Errors
+/// There is no WebSocket.
+pub async fn upgrade<S>(
+    mut stream: S,
     endpoint: &Endpoint,
     authorization: Option<&Authorization>,
-) -> Result<Vec<u8>, ConnectError>
+    subprotocol: Option<&str>,
+    limits: FrameLimits,
+) -> Result<WebSocket<S>, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let key = generate_key();
-    let request = request(endpoint, authorization, &key);
+    let request = request(endpoint, authorization, subprotocol, &key);
     stream
         .write_all(request.as_bytes())
         .await
         .map_err(ConnectError::Interrupted)?;
     stream.flush().await.map_err(ConnectError::Interrupted)?;
-    let mut head = Vec::new();
-    loop {
-        if stream
-            .read_buf(&mut head)
-            .await
-            .map_err(ConnectError::Interrupted)?
-            == 0
-        {
-            let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(ConnectError::Interrupted(error));
-        }
-        let parsed = Response::try_parse(&head)
-            .map_err(|_| ConnectError::NotAWebSocket("this is not an HTTP answer"))?;
-        if let Some((length, response)) = parsed {
-            check(&response, &key)?;
-            return Ok(head.split_off(length));
-        }
-        if head.len() > HEAD_BYTES_MAX {
-            return Err(ConnectError::NotAWebSocket(
-                "the head of its answer is too long",
-            ));
-        }
-    }
+    let (response, first) = read_head(&mut stream).await.map_err(|error| match error {
+        HeadError::Interrupted(error) => ConnectError::Interrupted(error),
+        HeadError::Malformed => ConnectError::NotAWebSocket("this is not an HTTP answer"),
+        HeadError::TooLong => ConnectError::NotAWebSocket("the head of its answer is too long"),
+    })?;
+    check(&response, &key, subprotocol)?;
+    Ok(WebSocket::new(stream, Role::Client, limits, &first))
 }
 
-fn request(endpoint: &Endpoint, authorization: Option<&Authorization>, key: &str) -> String {
+fn request(
+    endpoint: &Endpoint,
+    authorization: Option<&Authorization>,
+    subprotocol: Option<&str>,
+    key: &str,
+) -> String {
     let mut request = format!(
         "GET {path} HTTP/1.1\r\n\
          Host: {host}\r\n\
          Connection: Upgrade\r\n\
          Upgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: {key}\r\n\
-         Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n",
+         Sec-WebSocket-Key: {key}\r\n",
         path = endpoint.path(),
         host = endpoint.authority(),
     );
+    // Writing to a string cannot fail.
+    if let Some(subprotocol) = subprotocol {
+        let _ = write!(request, "Sec-WebSocket-Protocol: {subprotocol}\r\n");
+    }
     if let Some(authorization) = authorization {
-        // Writing to a string cannot fail.
         let _ = write!(request, "Authorization: {}\r\n", authorization.as_str());
     }
     request.push_str("\r\n");
     request
 }
 
-fn check(response: &Response, key: &str) -> Result<(), ConnectError> {
+fn check(response: &Response, key: &str, subprotocol: Option<&str>) -> Result<(), ConnectError> {
     let status = response.status().as_u16();
     if status != 101 {
         return Err(ConnectError::Status(status));
@@ -87,14 +82,8 @@ fn check(response: &Response, key: &str) -> Result<(), ConnectError> {
         let value = response.headers().get(name)?;
         value.to_str().ok()
     };
-    let has_token = |name: &str, token: &str| {
-        header(name).is_some_and(|value| {
-            value
-                .split(',')
-                .any(|item| item.trim().eq_ignore_ascii_case(token))
-        })
-    };
-    if !has_token("upgrade", "websocket") || !has_token("connection", "upgrade") {
+    let headers = response.headers();
+    if !has_token(headers, "upgrade", "websocket") || !has_token(headers, "connection", "upgrade") {
         return Err(ConnectError::NotAWebSocket(
             "it switched to another protocol",
         ));
@@ -108,8 +97,9 @@ fn check(response: &Response, key: &str) -> Result<(), ConnectError> {
         ));
     }
     let chosen = header("sec-websocket-protocol");
-    if chosen != Some(SUBPROTOCOL) {
+    if chosen != subprotocol {
         return Err(ConnectError::Subprotocol {
+            asked: subprotocol.map(str::to_owned),
             chosen: chosen.map(str::to_owned),
         });
     }
@@ -119,7 +109,13 @@ fn check(response: &Response, key: &str) -> Result<(), ConnectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web_socket::Received;
+    use replproto_core::wire::SUBPROTOCOL;
+    use std::io;
+    use tokio::io::AsyncReadExt;
+    use tungstenite::handshake::machine::TryParse;
 
+    const LIMITS: FrameLimits = FrameLimits::message(1 << 20);
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -130,7 +126,7 @@ mod tests {
         }
         text.push_str("\r\n");
         let (_, response) = Response::try_parse(text.as_bytes()).unwrap().unwrap();
-        check(&response, KEY)
+        check(&response, KEY, Some(SUBPROTOCOL))
     }
 
     const GOOD: [(&str, &str); 4] = [
@@ -160,7 +156,7 @@ mod tests {
             let mut headers = GOOD[..3].to_vec();
             headers.extend(chosen.map(|chosen| ("Sec-WebSocket-Protocol", chosen)));
             match answer(101, &headers) {
-                Err(ConnectError::Subprotocol { chosen: told }) => {
+                Err(ConnectError::Subprotocol { chosen: told, .. }) => {
                     assert_eq!(told.as_deref(), chosen);
                 }
                 other => panic!("{other:?}"),
@@ -176,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_what_came_right_after_the_answer() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
         let peer = async {
             let mut request = vec![0; 1 << 12];
             let mut length = 0;
@@ -194,21 +190,27 @@ mod tests {
                 };
                 answer.push_str(&format!("{name}: {value}\r\n"));
             }
-            answer.push_str("\r\nabc");
+            answer.push_str("\r\n\x02\x03abc");
             theirs.write_all(answer.as_bytes()).await.unwrap();
             request
         };
         let endpoint: Endpoint = "ws://node-a/x".parse().unwrap();
         let token = Authorization::new("Basic abc").unwrap();
-        let (rest, request) = tokio::join!(upgrade(&mut ours, &endpoint, Some(&token)), peer);
-        assert_eq!(rest.unwrap(), b"abc");
+        let ours = upgrade(ours, &endpoint, Some(&token), Some(SUBPROTOCOL), LIMITS);
+        let (web_socket, request) = tokio::join!(ours, peer);
+        let first = web_socket.unwrap().receive().await.unwrap();
+        let expected = Received::Part {
+            bytes: "abc".into(),
+            last: false,
+        };
+        assert_eq!(first, expected);
         assert!(request.starts_with("GET /x HTTP/1.1\r\nHost: node-a:9933\r\n"));
         assert!(request.contains("\r\nAuthorization: Basic abc\r\n"));
     }
 
     #[tokio::test]
     async fn an_endless_head_is_refused() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
         let peer = tokio::spawn(async move {
             theirs.write_all(b"HTTP/1.1 101 X\r\n").await?;
             loop {
@@ -220,9 +222,8 @@ mod tests {
             io::Result::Ok(())
         });
         let endpoint: Endpoint = "ws://a".parse().unwrap();
-        let refused = upgrade(&mut ours, &endpoint, None).await;
+        let refused = upgrade(ours, &endpoint, None, None, LIMITS).await;
         assert!(matches!(refused, Err(ConnectError::NotAWebSocket(_))));
-        drop(ours);
         assert!(peer.await.unwrap().is_err());
     }
 }

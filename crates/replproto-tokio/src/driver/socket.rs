@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::web_socket::frame::{FrameError, Violation};
-use crate::web_socket::{self, FrameLimits, Role, WebSocket, WebSocketError};
+use crate::web_socket::{self, WebSocket, WebSocketError};
 
 /// A peer that leaves more than this unread does not listen any more.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
@@ -86,11 +86,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// A WebSocket whose upgrade is done; `first` was read with the answer.
-    pub(crate) fn new(stream: Box<dyn Transport>, first: &[u8], limit: u64) -> Self {
-        let limits = FrameLimits::message(limit);
+    pub(crate) const fn new(web_socket: WebSocket<Box<dyn Transport>>) -> Self {
         Self {
-            web_socket: WebSocket::new(stream, Role::Client, limits, first),
+            web_socket,
             waiting: None,
             told: 0,
         }
@@ -188,12 +186,15 @@ fn received(came: Result<web_socket::Received, WebSocketError>) -> Received {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web_socket::{FrameLimits, Role};
     use std::future::poll_fn;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     fn socket(limit: u64, pipe: usize) -> (Socket, DuplexStream) {
         let (ours, theirs) = duplex(pipe);
-        (Socket::new(Box::new(ours), &[], limit), theirs)
+        let limits = FrameLimits::message(limit);
+        let web_socket = WebSocket::new(Box::new(ours) as _, Role::Client, limits, &[]);
+        (Socket::new(web_socket), theirs)
     }
 
     async fn receive(socket: &mut Socket) -> Received {

@@ -79,13 +79,15 @@ impl Builder {
             });
             fixed += u32::from(size);
         }
-        let mut next = Slot::NONE;
+        let mut next_reference = Slot::NONE;
         let mut first_document = Slot::NONE;
         let slots = &mut self.slots[first_slot..];
         for (at, slot) in slots.iter_mut().enumerate().rev() {
-            slot.next_reference = next;
+            slot.next_reference = next_reference;
             if matches!(slot.kind, SlotKind::Text | SlotKind::Document) {
-                next = at as u32;
+                next_reference = 0;
+            } else if next_reference != Slot::NONE {
+                next_reference += 1;
             }
             if slot.kind == SlotKind::Document {
                 first_document = at as u32;

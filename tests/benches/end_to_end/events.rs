@@ -1,0 +1,63 @@
+//! What an application does with the events of a link: all that these benchmarks know of them.
+
+use replproto_core::value::ValueError;
+use replproto_core::{CommitId, Event, Record};
+use serde::{Deserialize, Serialize};
+
+use crate::link_setup::END;
+
+/// Counts the records of events, and reads them if it should.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Reader {
+    /// Every field of every record is read, texts as checked UTF-8.
+    reads_fields: bool,
+    pub(crate) records: u64,
+    pub(crate) fields: u64,
+    text_bytes: u64,
+    invalid_texts: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(reads_fields: bool) -> Self {
+        Self {
+            reads_fields,
+            ..Self::default()
+        }
+    }
+
+    #[inline]
+    pub(crate) fn event(&mut self, event: &Event) -> Result<(), ValueError> {
+        match event {
+            Event::Record(record) => self.record(record),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn record(&mut self, record: &Record) -> Result<(), ValueError> {
+        self.records += 1;
+        if self.reads_fields
+            && let Some(value) = record.value()
+        {
+            let totals = value.read_all()?;
+            self.fields += totals.fields;
+            self.text_bytes += totals.text_bytes;
+            self.invalid_texts += totals.invalid_texts;
+        }
+        Ok(())
+    }
+}
+
+/// What is to be acknowledged once the event is durable.
+pub(crate) fn commit_id(event: &Event) -> Option<CommitId> {
+    match event {
+        Event::EndTransaction(end) => Some(end.id),
+        Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => Some(checkpoint.id),
+        _ => None,
+    }
+}
+
+/// Whether nothing comes after it.
+pub(crate) fn is_last(event: &Event) -> bool {
+    matches!(event, Event::Checkpoint(checkpoint) if checkpoint.cursor.sequence == END)
+}
