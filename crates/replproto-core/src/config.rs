@@ -70,8 +70,8 @@ impl TableFilter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
-    /// Largest message in bytes. The protocol's senders send up to 100,000,000 (`protocol.md` section 1.1), so the
-    /// default is 128 MiB.
+    /// Largest message in bytes. Nothing is held whole but a record or a command, so this bounds what one transaction may
+    /// ask of the store, not memory: the default is what the protocol's receivers take, 10 GiB (`protocol.md` section 1.1).
     pub message: u64,
     /// Largest audit entry in bytes. An entry is held whole while it is decoded.
     pub record: usize,
@@ -95,8 +95,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message: 128 << 20,
-            record: 128 << 20,
+            message: 10 << 30,
+            record: 16 << 20,
             command: 4 << 20,
             context: 16 << 20,
             open_blobs: 1024,
@@ -182,7 +182,7 @@ impl Default for FlowControl {
             )
         }
         Self {
-            inbound: marks((ANY, 4 << 20), (ANY, 2 << 20)),
+            inbound: marks((ANY, 2 << 20), (ANY, 1 << 20)),
             consumer: marks((100, 4 << 20), (0, 2 << 20)),
             commits: marks((150, ANY), (75, ANY)),
             blobs: marks((1024, 1 << 20), (512, 512 << 10)),
