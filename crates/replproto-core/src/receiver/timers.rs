@@ -60,6 +60,8 @@ pub(super) struct Timers {
     now: Instant,
     paused_before: Duration,
     paused_since: Option<Instant>,
+    /// Nothing is due before this: most inputs come long before, and need not look at each deadline.
+    quiet_until: Instant,
 }
 
 impl Timers {
@@ -69,6 +71,7 @@ impl Timers {
             now,
             paused_before: Duration::ZERO,
             paused_since: None,
+            quiet_until: Instant::ZERO,
         }
     }
 
@@ -100,6 +103,7 @@ impl Timers {
             (Some(since), false) => {
                 self.paused_before += self.now.since(since);
                 self.paused_since = None;
+                self.quiet_until = Instant::ZERO;
             }
             _ => return false,
         }
@@ -117,7 +121,14 @@ impl Timers {
         } else {
             self.now.since(Instant::ZERO)
         };
-        self.deadlines[timer as usize] = Some(base.saturating_add(after));
+        self.arm(timer, Some(base.saturating_add(after)));
+    }
+
+    fn arm(&mut self, timer: Timer, deadline: Option<Duration>) {
+        self.deadlines[timer as usize] = deadline;
+        if let Some(at) = self.due_at(timer) {
+            self.quiet_until = self.quiet_until.min(at);
+        }
     }
 
     /// Arms the timer unless it is armed.
@@ -130,13 +141,13 @@ impl Timers {
     /// Arms a host timer for a given moment.
     pub(super) fn set_at(&mut self, timer: Timer, at: Instant) {
         debug_assert!(!timer.is_link_time());
-        self.deadlines[timer as usize] = Some(at.since(Instant::ZERO));
+        self.arm(timer, Some(at.since(Instant::ZERO)));
     }
 
     /// Arms a link timer for a moment of link time.
     pub(super) fn set_link_time(&mut self, timer: Timer, at: Option<Duration>) {
         debug_assert!(timer.is_link_time());
-        self.deadlines[timer as usize] = at;
+        self.arm(timer, at);
     }
 
     pub(super) const fn is_set(&self, timer: Timer) -> bool {
@@ -164,18 +175,56 @@ impl Timers {
     }
 
     /// Takes the first timer that is due.
+    #[inline]
     pub(super) fn pop_due(&mut self) -> Option<Timer> {
+        if self.now < self.quiet_until {
+            return None;
+        }
+        self.search_due()
+    }
+
+    fn search_due(&mut self) -> Option<Timer> {
         let due = Timer::ALL
             .into_iter()
-            .find(|timer| self.due_at(*timer).is_some_and(|at| at <= self.now))?;
-        self.clear(due);
-        Some(due)
+            .find(|timer| self.due_at(*timer).is_some_and(|at| at <= self.now));
+        match due {
+            Some(timer) => self.clear(timer),
+            None => self.quiet_until = self.next().unwrap_or(Instant::from_micros(u64::MAX)),
+        }
+        due
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever was remembered of when nothing is due: what fires is what a look at each deadline finds.
+        #[test]
+        fn a_timer_fires_when_it_is_due_and_not_before(
+            steps in prop::collection::vec((0..11_usize, 0..30_u64, 0..20_u64, 0..4_u8), 0..100),
+        ) {
+            let mut timers = Timers::new(at(5));
+            for (index, pass, after, what) in steps {
+                let timer = Timer::ALL[index];
+                timers.set_now(timers.now().after(Duration::from_secs(pass)));
+                match what {
+                    0 => timers.clear(timer),
+                    1 => timers.set(timer, Duration::from_secs(after)),
+                    _ => {
+                        timers.set_paused(what == 2);
+                    }
+                }
+                let due = |timer: &Timer| timers.due_at(*timer).is_some_and(|at| at <= timers.now());
+                let expected: Vec<Timer> = Timer::ALL.into_iter().filter(due).collect();
+                let fired: Vec<Timer> = core::iter::from_fn(|| timers.pop_due()).collect();
+                prop_assert_eq!(fired, expected);
+            }
+        }
+    }
 
     const fn at(seconds: u64) -> Instant {
         Instant::from_micros(seconds * 1_000_000)
