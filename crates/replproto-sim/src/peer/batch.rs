@@ -17,6 +17,9 @@ pub(super) type Change = (Place, f64, Option<Row>);
 /// More entries than one call passes over.
 const FLOOD: u64 = 1500;
 
+/// Lists of nodes that records live on.
+const HOMES: u32 = 64;
+
 /// A map of a blob that nobody has, and of something that is no value.
 const BROKEN: &[u8] = b"\x82\xa1b\xc7\x08\x0b\x93\x80\x00\xa4ffff\xa1n\xc1";
 
@@ -65,6 +68,8 @@ impl Peer {
         let mut batch =
             BatchBuilder::new(WallTime(changes.first().map_or(1e12, |change| change.1)));
         let chunks_first = rng.chance(400);
+        // More lists of homes than a run of records can refer to, none of which the peer has told.
+        let has_homes = self.tables.base.is_multiple_of(2);
         for (place, version, row) in changes {
             let (table, key) = place;
             let mut value = Vec::new();
@@ -86,6 +91,7 @@ impl Peer {
                 table: self.tables.base + *table as u32,
                 key: key.as_bytes(),
                 version: *version,
+                residency: has_homes.then_some((version * 4.0) as u64 as u32 % HOMES),
                 value: &value,
                 ..NewEntry::default()
             });
