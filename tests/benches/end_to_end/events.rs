@@ -27,18 +27,21 @@ impl Reader {
 
     #[inline]
     pub(crate) fn event(&mut self, event: &Event) -> Result<(), ValueError> {
-        match event {
-            Event::Record(record) => self.record(record),
-            _ => Ok(()),
+        let Event::Records(records) = event else {
+            return Ok(());
+        };
+        self.records += records.len() as u64;
+        if self.reads_fields {
+            for record in records {
+                self.record(record)?;
+            }
         }
+        Ok(())
     }
 
     #[inline]
-    fn record(&mut self, record: &Record) -> Result<(), ValueError> {
-        self.records += 1;
-        if self.reads_fields
-            && let Some(value) = record.value()
-        {
+    fn record(&mut self, record: Record<'_>) -> Result<(), ValueError> {
+        if let Some(value) = record.value() {
             let totals = value.read_all()?;
             self.fields += totals.fields;
             self.text_bytes += totals.text_bytes;

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     progress.print(&report.heading());
     for contest in &contests {
         let table = Table::new(contest, &contest.run(&tools)?);
-        progress.print(&format!("\n{table}"));
+        progress.print(&format!("\n{}", table.to_string().trim_end()));
         report.tables.push(table);
     }
     drop(progress);

@@ -16,7 +16,7 @@ use crate::usage;
 pub(crate) const ROLE: &str = "receive";
 
 /// How long the process does nothing before its memory is looked at.
-const IDLE: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_millis(50);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

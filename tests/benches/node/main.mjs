@@ -20,14 +20,12 @@ function decodeFile(file, count, repeat) {
 		at = start + bytes.readUInt32LE(at);
 		messages.push(bytes.subarray(start, at));
 	}
-	const pass = () => {
+	return () => {
 		const link = new Link();
 		const start = now();
 		for (let turn = 0; turn < repeat; turn++) for (const message of messages) link.message(message);
 		return report(link, start);
 	};
-	pass(); // until the compiler has seen it
-	return pass();
 }
 
 function receive(url, node, database) {
@@ -66,12 +64,14 @@ function report(link, start) {
 }
 
 const [mode, ...rest] = process.argv.slice(2);
+let pass;
 if (mode === 'decode') {
 	const [file, count, repeat] = rest;
-	console.log(JSON.stringify(decodeFile(file, Number(count), Number(repeat))));
+	pass = decodeFile(file, Number(count), Number(repeat));
 } else if (mode === 'receive') {
-	const [url, node, database] = rest;
-	console.log(JSON.stringify(await receive(url, node, database)));
+	pass = () => receive(...rest);
 } else {
 	throw new Error(`unknown mode ${mode}`);
 }
+await pass(); // until the compiler has seen it
+console.log(JSON.stringify(await pass()));

@@ -68,20 +68,16 @@ impl Key {
             Some(0x01 | 0x03..=0x05) => return Ok(Self::Bytes(bytes.into())),
             Some(_) => {}
         }
-        let mut at = 0;
-        let first = element(bytes, &mut at)?;
-        if at == bytes.len() {
+        let mut elements = Elements { bytes, at: 0 };
+        let first = elements.next_key()?;
+        if elements.is_at_end() {
             return Ok(first);
         }
-        let mut elements = Vec::from([first]);
-        while let Some(&byte) = bytes.get(at) {
-            if byte != SEPARATOR {
-                return Err(KeyError::new(KeyErrorKind::BadSeparator(byte), at));
-            }
-            at += 1;
-            elements.push(element(bytes, &mut at)?);
+        let mut keys = Vec::from([first]);
+        while !elements.is_at_end() {
+            keys.push(elements.next_key()?);
         }
-        Ok(Self::Array(elements))
+        Ok(Self::Array(keys))
     }
 
     /// The bytes of the key.
@@ -142,21 +138,16 @@ impl Key {
         }
     }
 
-    /// Appends the key as JSON, in the forms of values.
+    /// Appends the key as JSON, in the forms of values. [`write_json`] does so from the bytes of the key.
     pub fn write_json(&self, out: &mut String, style: JsonStyle) {
-        match self {
-            Self::Null => out.push_str("null"),
-            Self::Bool(true) => out.push_str("true"),
-            Self::Bool(false) => out.push_str("false"),
-            Self::Number(value) => json::push_number(out, *value, style),
-            Self::BigInt(value) => json::push_bigint(out, value),
-            Self::Text(text) => json::push_text(out, Text::checked(text)),
-            Self::Symbol(description) => {
-                out.push_str(r#"{"$symbol":"#);
-                json::push_text(out, Text::checked(description));
-                out.push('}');
-            }
-            Self::Bytes(bytes) => json::push_bytes(out, bytes),
+        let element = match self {
+            Self::Null => Element::Null,
+            Self::Bool(value) => Element::Bool(*value),
+            Self::Number(value) => Element::Number(*value),
+            Self::BigInt(value) => return json::push_bigint(out, value),
+            Self::Text(text) => Element::Text(text.into()),
+            Self::Symbol(description) => Element::Symbol(description.into()),
+            Self::Bytes(bytes) => return json::push_bytes(out, bytes),
             Self::Array(elements) => {
                 out.push('[');
                 for (index, element) in elements.iter().enumerate() {
@@ -165,9 +156,10 @@ impl Key {
                     }
                     element.write_json(out, style);
                 }
-                out.push(']');
+                return out.push(']');
             }
-        }
+        };
+        element.write_json(out, style);
     }
 
     /// Appends the key as MessagePack of the control profile, as a subscription request resumes a copy after it. A
@@ -218,50 +210,159 @@ pub fn decode_text(bytes: &[u8]) -> Result<Cow<'_, str>, KeyError> {
     }
 }
 
-/// Reads the element at `at` and moves past it.
-fn element(bytes: &[u8], at: &mut usize) -> Result<Key, KeyError> {
-    let start = *at;
-    let rest = &bytes[start..];
-    let error = |kind| KeyError::new(kind, start);
-    let first = *rest
-        .first()
-        .ok_or_else(|| error(KeyErrorKind::UnexpectedEnd))?;
-    let (key, length) = match first {
-        0x00 => (Key::Null, 1),
-        0x06 | 0x07 => (Key::Bool(first == 0x07), 1),
-        0x02 => {
-            let (description, length) = text::read(&rest[1..]);
-            (Key::Symbol(description.into_owned()), 1 + length)
+/// Appends the key of which `bytes` is all as JSON: what [`Key::decode`] and [`Key::write_json`] do, without the key in
+/// between. Allocates only for text with escapes or that is not valid UTF-8, and for bigints. After an error `out` is as it was.
+///
+/// ```
+/// use replproto_core::key;
+/// use replproto_core::value::JsonStyle;
+///
+/// let mut json = String::new();
+/// key::write_json(b"a\0b", &mut json, JsonStyle::Natural)?;
+/// assert_eq!(json, r#"["a","b"]"#);
+/// # Ok::<(), replproto_core::key::KeyError>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Key::decode`].
+pub fn write_json(bytes: &[u8], out: &mut String, style: JsonStyle) -> Result<(), KeyError> {
+    match bytes.first() {
+        None => return Err(KeyError::new(KeyErrorKind::Empty, 0)),
+        Some(0x01 | 0x03..=0x05) => {
+            json::push_bytes(out, bytes);
+            return Ok(());
         }
-        0x08..=0x18 => {
-            let mut padded = [0; number::WIDTH];
-            let groups = match rest.split_first_chunk::<{ number::WIDTH }>() {
-                Some((whole, after)) => {
-                    padded = *whole;
-                    let count = after.iter().take_while(|&&byte| byte >= 0x80).count();
-                    &after[..count]
+        Some(_) => {}
+    }
+    let mut elements = Elements { bytes, at: 0 };
+    let first = elements.next()?;
+    if elements.is_at_end() {
+        first.write_json(out, style);
+        return Ok(());
+    }
+    let start = out.len();
+    out.push('[');
+    first.write_json(out, style);
+    while !elements.is_at_end() {
+        match elements.next() {
+            Ok(element) => {
+                out.push(',');
+                element.write_json(out, style);
+            }
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
+            }
+        }
+    }
+    out.push(']');
+    Ok(())
+}
+
+/// A part of a key as it stands in the bytes.
+enum Element<'a> {
+    Null,
+    Bool(bool),
+    Number(f64),
+    BigInt(BigInt),
+    Text(Cow<'a, str>),
+    Symbol(Cow<'a, str>),
+}
+
+impl Element<'_> {
+    fn write_json(&self, out: &mut String, style: JsonStyle) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(true) => out.push_str("true"),
+            Self::Bool(false) => out.push_str("false"),
+            Self::Number(value) => json::push_number(out, *value, style),
+            Self::BigInt(value) => json::push_bigint(out, value),
+            Self::Text(text) => json::push_text(out, Text::checked(text)),
+            Self::Symbol(description) => {
+                out.push_str(r#"{"$symbol":"#);
+                json::push_text(out, Text::checked(description));
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// The parts of a key that have not been read.
+struct Elements<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Elements<'a> {
+    const fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    fn next_key(&mut self) -> Result<Key, KeyError> {
+        Ok(match self.next()? {
+            Element::Null => Key::Null,
+            Element::Bool(value) => Key::Bool(value),
+            Element::Number(value) => Key::Number(value),
+            Element::BigInt(value) => Key::BigInt(value),
+            Element::Text(text) => Key::Text(text.into_owned()),
+            Element::Symbol(description) => Key::Symbol(description.into_owned()),
+        })
+    }
+
+    fn next(&mut self) -> Result<Element<'a>, KeyError> {
+        if self.at > 0 {
+            match self.bytes.get(self.at) {
+                Some(&SEPARATOR) => self.at += 1,
+                Some(&byte) => {
+                    return Err(KeyError::new(KeyErrorKind::BadSeparator(byte), self.at));
                 }
-                // Cut short, as only a number on its own is.
-                None if start == 0 => {
-                    padded[..rest.len()].copy_from_slice(rest);
-                    &[]
-                }
-                None => return Err(error(KeyErrorKind::UnexpectedEnd)),
-            };
-            let key = match number::read(&padded, groups).map_err(error)? {
-                Number::Double(value) => Key::Number(value),
-                Number::Big(value) => Key::BigInt(value),
-            };
-            (key, rest.len().min(number::WIDTH + groups.len()))
+                None => {}
+            }
         }
-        0x1b.. => {
-            let (text, length) = text::read(rest);
-            (Key::Text(text.into_owned()), length)
-        }
-        _ => return Err(error(KeyErrorKind::BadFirstByte(first))),
-    };
-    *at += length;
-    Ok(key)
+        let start = self.at;
+        let rest = &self.bytes[start..];
+        let error = |kind| KeyError::new(kind, start);
+        let first = *rest
+            .first()
+            .ok_or_else(|| error(KeyErrorKind::UnexpectedEnd))?;
+        let (element, length) = match first {
+            0x00 => (Element::Null, 1),
+            0x06 | 0x07 => (Element::Bool(first == 0x07), 1),
+            0x02 => {
+                let (description, length) = text::read(&rest[1..]);
+                (Element::Symbol(description), 1 + length)
+            }
+            0x08..=0x18 => {
+                let mut padded = [0; number::WIDTH];
+                let groups = match rest.split_first_chunk::<{ number::WIDTH }>() {
+                    Some((whole, after)) => {
+                        padded = *whole;
+                        let count = after.iter().take_while(|&&byte| byte >= 0x80).count();
+                        &after[..count]
+                    }
+                    // Cut short, as only a number on its own is.
+                    None if start == 0 => {
+                        padded[..rest.len()].copy_from_slice(rest);
+                        &[]
+                    }
+                    None => return Err(error(KeyErrorKind::UnexpectedEnd)),
+                };
+                let element = match number::read(&padded, groups).map_err(error)? {
+                    Number::Double(value) => Element::Number(value),
+                    Number::Big(value) => Element::BigInt(value),
+                };
+                (element, rest.len().min(number::WIDTH + groups.len()))
+            }
+            0x1b.. => {
+                let (text, length) = text::read(rest);
+                (Element::Text(text), length)
+            }
+            _ => return Err(error(KeyErrorKind::BadFirstByte(first))),
+        };
+        self.at += length;
+        Ok(element)
+    }
 }
 
 #[cfg(test)]

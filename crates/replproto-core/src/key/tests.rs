@@ -243,6 +243,11 @@ proptest! {
         if let Err(error) = Key::decode(&bytes) {
             prop_assert!(error.offset <= bytes.len(), "{}", error.to_string());
         }
+        let mut expected = String::from("before");
+        let decoded = Key::decode(&bytes).map(|key| key.write_json(&mut expected, JsonStyle::Tagged));
+        let mut json = String::from("before");
+        prop_assert_eq!(write_json(&bytes, &mut json, JsonStyle::Tagged), decoded);
+        prop_assert_eq!(json, expected);
         let _ = decode_text(&bytes);
     }
 }

@@ -4,6 +4,8 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::value::{Text, scan};
+
 /// Ends a text inside an array.
 const SEPARATOR: u8 = 0;
 /// Stands before a character up to itself.
@@ -20,15 +22,19 @@ pub(super) fn read(bytes: &[u8]) -> (Cow<'_, str>, usize) {
     let start = usize::from(bytes.first() == Some(&MARKER));
     let mut escapes = false;
     let mut end = start;
-    while let Some(&byte) = bytes.get(end) {
-        match byte {
-            SEPARATOR => break,
-            ESCAPE if is_escaped(bytes, end + 1) => {
-                escapes = true;
-                end += 2;
-            }
-            _ => end += 1,
+    loop {
+        let rest = bytes.get(end..).unwrap_or_default();
+        let Some(length) = scan::position(rest, |byte| byte == SEPARATOR || byte == ESCAPE) else {
+            end = bytes.len();
+            break;
+        };
+        end += length;
+        if bytes[end] == SEPARATOR {
+            break;
         }
+        let is_escape = is_escaped(bytes, end + 1);
+        escapes |= is_escape;
+        end += 1 + usize::from(is_escape);
     }
     let raw = &bytes[start..end];
     let text = if escapes {
@@ -41,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> (Cow<'_, str>, usize) {
         }
         Cow::Owned(String::from_utf8_lossy(&plain).into_owned())
     } else {
-        String::from_utf8_lossy(raw)
+        Text::new(raw).to_str_lossy()
     };
     (text, end)
 }

@@ -15,7 +15,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::{ValueError, ValueErrorKind};
-use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object};
 use super::text::Text;
 
 /// Fills a `T` with `item` and all that it opened.
@@ -129,13 +129,7 @@ impl<'a> Deserializer<'_, 'a> {
                 Ok(value)
             }
             Item::Object(object) => {
-                let fields = cursor.fields(object);
-                let mut access = FieldAccess {
-                    cursor,
-                    fields,
-                    value: None,
-                    is_closed: false,
-                };
+                let mut access = FieldAccess::new(cursor, object);
                 let value = visitor.visit_map(&mut access)?;
                 access.close()?;
                 Ok(value)
@@ -195,13 +189,7 @@ impl<'a> de::Deserializer<'a> for Deserializer<'_, 'a> {
         let value = match self.item {
             Item::Text(text) => visitor.visit_enum(text.to_str_lossy().into_deserializer()),
             Item::Object(object) => {
-                let fields = self.cursor.fields(object);
-                visitor.visit_enum(VariantField(FieldAccess {
-                    cursor: self.cursor,
-                    fields,
-                    value: None,
-                    is_closed: false,
-                }))
+                visitor.visit_enum(VariantField(FieldAccess::new(self.cursor, object)))
             }
             _ => self.any(visitor),
         };
@@ -296,26 +284,45 @@ struct FieldAccess<'c, 'a> {
     is_closed: bool,
 }
 
-impl<'a> FieldAccess<'_, 'a> {
-    fn next(&mut self) -> Result<Option<(FieldName<'a>, Item<'a>)>, ValueError> {
+impl<'c, 'a> FieldAccess<'c, 'a> {
+    fn new(cursor: &'c mut Cursor<'a>, object: Object<'a>) -> Self {
+        let mut fields = cursor.fields(object);
+        if let Fields::Typed(slots) = &mut fields {
+            slots.check_texts();
+        }
+        Self {
+            cursor,
+            fields,
+            value: None,
+            is_closed: false,
+        }
+    }
+
+    /// The name of the next field, whose value is kept.
+    #[inline]
+    fn next(&mut self) -> Result<Option<FieldName<'a>>, ValueError> {
         if self.is_closed {
             return Ok(None);
         }
-        let field = self.cursor.next_field(&mut self.fields)?;
-        self.is_closed = field.is_none();
-        Ok(field)
+        let name = self
+            .cursor
+            .next_field_to(&mut self.fields, &mut self.value)?;
+        self.is_closed = name.is_none();
+        Ok(name)
     }
 
     fn close(&mut self) -> Result<(), ValueError> {
-        if let Some(unread) = self.value.take() {
-            self.cursor.skip(unread)?;
+        loop {
+            if let Some(unread) = self.value.take() {
+                self.cursor.skip(unread)?;
+            }
+            if self.next()?.is_none() {
+                return Ok(());
+            }
         }
-        while let Some((_, field)) = self.next()? {
-            self.cursor.skip(field)?;
-        }
-        Ok(())
     }
 
+    #[inline]
     fn value(&mut self) -> Result<Deserializer<'_, 'a>, ValueError> {
         let item = self
             .value
@@ -333,10 +340,9 @@ impl<'a> MapAccess<'a> for &mut FieldAccess<'_, 'a> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, ValueError> {
-        let Some((name, item)) = self.next()? else {
+        let Some(name) = self.next()? else {
             return Ok(None);
         };
-        self.value = Some(item);
         match name.into_cow() {
             Cow::Borrowed(name) => seed.deserialize(de::value::BorrowedStrDeserializer::new(name)),
             Cow::Owned(name) => seed.deserialize(CowStrDeserializer::new(Cow::Owned(name))),
@@ -360,10 +366,9 @@ impl<'a> EnumAccess<'a> for VariantField<'_, 'a> {
         mut self,
         seed: V,
     ) -> Result<(V::Value, Self), ValueError> {
-        let Some((name, item)) = self.0.next()? else {
+        let Some(name) = self.0.next()? else {
             return Err(ValueError::custom("an object without fields is no variant"));
         };
-        self.0.value = Some(item);
         let variant = seed.deserialize(CowStrDeserializer::<ValueError>::new(name.into_cow()))?;
         Ok((variant, self))
     }

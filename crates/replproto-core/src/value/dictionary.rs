@@ -217,12 +217,16 @@ impl Dictionary {
         let order = &self.order[shape.first as usize..][..shape.len()];
         let tag = tag(wanted);
         let after = order.partition_point(|tagged| tagged.tag <= tag);
-        order[..after]
-            .iter()
-            .rev()
-            .take_while(|tagged| tagged.tag == tag)
-            .map(|tagged| tagged.field as usize)
-            .find(|&field| self.name(names[field]) == wanted)
+        for tagged in order[..after].iter().rev() {
+            if tagged.tag != tag {
+                break;
+            }
+            let field = tagged.field as usize;
+            if self.name(names[field]) == wanted {
+                return Some(field);
+            }
+        }
+        None
     }
 }
 

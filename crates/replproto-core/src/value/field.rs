@@ -5,10 +5,11 @@ use alloc::string::String;
 
 use super::error::{ValueError, ValueErrorKind};
 use super::json::{JsonStyle, JsonWriter};
-use super::reader::{BigIntRef, Cursor, Fields, Item, Object, Take as _};
+use super::reader::{BigIntRef, Cursor, Item, Object, Take as _};
 use super::text::Text;
 use super::tree::{self, Value};
 use super::{name, typed};
+use crate::msgpack::Reader;
 
 /// A field of a record: scalars at hand, containers on request. Allocates nothing unless a method says so.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub struct FieldValue<'a> {
 }
 
 impl<'a> FieldValue<'a> {
+    /// The document `item`, which `cursor` has just read.
     pub(crate) const fn document(cursor: Cursor<'a>, item: Item<'a>) -> Self {
         Self {
             cursor,
@@ -29,71 +31,31 @@ impl<'a> FieldValue<'a> {
         }
     }
 
-    /// The last field called `wanted` of the object that `cursor` has just opened.
-    pub(crate) fn find(
+    /// The field called `wanted` of the value that `cursor` is at the start of.
+    #[inline]
+    pub(crate) fn of_document(
+        mut cursor: Cursor<'a>,
+        wanted: &str,
+    ) -> Result<Option<Self>, ValueError> {
+        match cursor.document()? {
+            Item::Object(object) => Self::of_object(cursor, object, wanted),
+            _ => Ok(None),
+        }
+    }
+
+    /// The field called `wanted` of the object that `cursor` has just opened.
+    #[inline]
+    fn of_object(
         mut cursor: Cursor<'a>,
         object: Object<'a>,
         wanted: &str,
     ) -> Result<Option<Self>, ValueError> {
-        let dictionary = cursor.dictionary;
-        let mut fields = cursor.fields(object);
-        let index = match (&mut fields, object) {
-            (Fields::Typed(slots), Object::Typed(structure, _)) => {
-                let Some(index) = dictionary.find(&structure.shape, wanted) else {
-                    return Ok(None);
-                };
-                slots.advance(index);
-                let Some(place) = slots.next() else {
-                    return Ok(None);
-                };
-                let item = typed::item(&mut cursor, slots, place)?;
-                return Ok(Some(Self::document(cursor, item)));
-            }
-            (_, Object::Shared(shape)) => dictionary.find(shape, wanted),
-            (Fields::Inline { names, remaining }, _) => {
-                let mut names = *names;
-                let mut found = None;
-                for at in 0..*remaining {
-                    if name::read(&mut names, ValueErrorKind::BadDefinition)? == wanted {
-                        found = Some(at);
-                    }
-                }
-                found
-            }
-            _ => return Self::find_in_map(cursor, fields, wanted),
-        };
-        let Some(index) = index else { return Ok(None) };
-        for _ in 0..index {
-            if let Some((_, field)) = cursor.next_field(&mut fields)? {
-                cursor.skip(field)?;
-            }
-        }
-        let field = cursor.next_field(&mut fields)?;
-        Ok(field.map(|(_, item)| Self {
+        let item = find(&mut cursor, object, wanted)?;
+        Ok(item.map(|item| Self {
             cursor,
             item,
-            is_document: false,
+            is_document: matches!(object, Object::Typed(..)),
         }))
-    }
-
-    /// Names and values alternate in a map, so all of it has to be read to know the last.
-    fn find_in_map(
-        mut cursor: Cursor<'a>,
-        mut fields: Fields<'a>,
-        wanted: &str,
-    ) -> Result<Option<Self>, ValueError> {
-        let mut found = None;
-        while let Some((name, item)) = cursor.next_field(&mut fields)? {
-            if name.as_str() == wanted {
-                found = Some(Self {
-                    cursor: cursor.clone(),
-                    item,
-                    is_document: false,
-                });
-            }
-            cursor.skip(item)?;
-        }
-        Ok(found)
     }
 
     /// True for null. Undefined is not null.
@@ -187,7 +149,7 @@ impl<'a> FieldValue<'a> {
     /// Any [`ValueError`] on the way to it.
     pub fn field(&self, name: &str) -> Result<Option<Self>, ValueError> {
         match self.item {
-            Item::Object(object) => Self::find(self.cursor.clone(), object, name),
+            Item::Object(object) => Self::of_object(self.cursor.clone(), object, name),
             _ => Ok(None),
         }
     }
@@ -236,4 +198,72 @@ impl<'a> FieldValue<'a> {
     pub fn deserialize<T: serde::Deserialize<'a>>(&self) -> Result<T, ValueError> {
         self.read(super::de::deserialize)
     }
+}
+
+/// The last field called `wanted` of the object that `cursor` has just opened.
+fn find<'a>(
+    cursor: &mut Cursor<'a>,
+    object: Object<'a>,
+    wanted: &str,
+) -> Result<Option<Item<'a>>, ValueError> {
+    match object {
+        Object::Typed(structure, at) => match cursor.dictionary.find(&structure.shape, wanted) {
+            Some(index) => typed::item(cursor, structure, at, index),
+            None => Ok(None),
+        },
+        Object::Shared(shape) => match cursor.dictionary.find(shape, wanted) {
+            Some(index) => nth(cursor, object, index),
+            None => Ok(None),
+        },
+        Object::Inline { names_at, count } => {
+            let mut names = Reader::starting_at(cursor.bytes, names_at);
+            let mut found = None;
+            for at in 0..count {
+                if name::read(&mut names, ValueErrorKind::BadDefinition)? == wanted {
+                    found = Some(at);
+                }
+            }
+            match found {
+                Some(index) => nth(cursor, object, index),
+                None => Ok(None),
+            }
+        }
+        Object::Map(_) => find_in_map(cursor, object, wanted),
+    }
+}
+
+/// The field behind `index` others, which are skipped.
+fn nth<'a>(
+    cursor: &mut Cursor<'a>,
+    object: Object<'a>,
+    index: usize,
+) -> Result<Option<Item<'a>>, ValueError> {
+    let mut fields = cursor.fields(object);
+    for _ in 0..index {
+        if let Some((_, field)) = cursor.next_field(&mut fields)? {
+            cursor.skip(field)?;
+        }
+    }
+    let field = cursor.next_field(&mut fields)?;
+    Ok(field.map(|(_, item)| item))
+}
+
+/// Names and values alternate in a map, so all of it has to be read to know the last.
+fn find_in_map<'a>(
+    cursor: &mut Cursor<'a>,
+    object: Object<'a>,
+    wanted: &str,
+) -> Result<Option<Item<'a>>, ValueError> {
+    let mut fields = cursor.fields(object);
+    let mut found = None;
+    while let Some((name, item)) = cursor.next_field(&mut fields)? {
+        if name.as_str() == wanted {
+            found = Some((cursor.clone(), item));
+        }
+        cursor.skip(item)?;
+    }
+    Ok(found.map(|(behind, item)| {
+        *cursor = behind;
+        item
+    }))
 }

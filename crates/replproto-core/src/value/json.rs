@@ -9,6 +9,7 @@ use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
 use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object, Take};
+use super::scan;
 use super::text::Text;
 use crate::msgpack::Reader;
 
@@ -295,7 +296,7 @@ pub(crate) fn push_text(out: &mut String, text: Text<'_>) {
 
 fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
-    while let Some(at) = first_special(rest.as_bytes()) {
+    while let Some(at) = scan::position(rest.as_bytes(), is_special) {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         match special.as_bytes()[0] {
@@ -311,38 +312,7 @@ fn push_escaped(out: &mut String, text: &str) {
     out.push_str(rest);
 }
 
-/// Where the first character stands that must be escaped. Such characters are rare, so whole chunks are looked at with no
-/// early way out, which the compiler turns into a few vector instructions.
-fn first_special(text: &[u8]) -> Option<usize> {
-    let (chunks, rest) = text.as_chunks::<16>();
-    let plain = chunks.iter().take_while(|chunk| !has_special(chunk));
-    let start = plain.count() * 16;
-    if start + rest.len() == text.len() && !ends_with_special(text) {
-        return None;
-    }
-    let found = text[start..].iter().position(|&byte| is_special(byte))?;
-    Some(start + found)
-}
-
-/// Whether one of the last bytes is special, up to sixteen. Looks at some bytes twice rather than at one at a time.
-fn ends_with_special(text: &[u8]) -> bool {
-    if let Some(last) = text.last_chunk::<16>() {
-        has_special(last)
-    } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        has_special(first) | has_special(last)
-    } else {
-        text.iter().any(|&byte| is_special(byte))
-    }
-}
-
-#[inline]
-fn has_special<const N: usize>(chunk: &[u8; N]) -> bool {
-    chunk
-        .iter()
-        .fold(false, |found, &byte| found | is_special(byte))
-}
-
-#[inline]
+/// Whether a character must be escaped.
 const fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }

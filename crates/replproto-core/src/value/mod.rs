@@ -28,6 +28,7 @@ mod name;
 mod raw;
 mod reader;
 mod records;
+pub(crate) mod scan;
 #[cfg(test)]
 mod tests;
 mod text;

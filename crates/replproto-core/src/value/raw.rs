@@ -8,7 +8,7 @@ use super::encode::Profile;
 use super::error::ValueError;
 use super::field::FieldValue;
 use super::json::{JsonStyle, JsonWriter};
-use super::reader::{Cursor, Item};
+use super::reader::Cursor;
 use super::tree::{self, Value};
 use super::walk::{Event, Totals, Walk};
 
@@ -101,12 +101,7 @@ impl<'a> RawValue<'a> {
     ///
     /// Any [`ValueError`] on the way to the field. What follows it is not checked.
     pub fn field(&self, name: &str) -> Result<Option<FieldValue<'a>>, ValueError> {
-        let mut cursor = self.cursor();
-        let item = cursor.document()?;
-        match item {
-            Item::Object(object) => FieldValue::find(cursor, object, name),
-            _ => Ok(None),
-        }
+        FieldValue::of_document(self.cursor(), name)
     }
 
     /// The whole value as if it were a field: for cheap access to values that are not objects.

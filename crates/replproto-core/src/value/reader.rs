@@ -117,6 +117,18 @@ pub(crate) enum Object<'a> {
     Typed(&'a Structure, usize),
 }
 
+impl Object<'_> {
+    /// A hint for how much to reserve, as [`Elements::reserve`].
+    pub(crate) fn reserve(self) -> usize {
+        let count = match self {
+            Self::Shared(shape) => shape.len(),
+            Self::Typed(structure, _) => structure.shape.len(),
+            Self::Inline { count, .. } | Self::Map(count) => count,
+        };
+        count.min(16)
+    }
+}
+
 /// The fields of an object that have not been read yet.
 #[derive(Clone, Debug)]
 pub(crate) enum Fields<'a> {
@@ -279,16 +291,16 @@ impl<'a> Cursor<'a> {
 
     /// The item at the start of a document.
     pub(crate) fn document(&mut self) -> Result<Item<'a>, ValueError> {
-        let mut item = Held(Item::Null);
+        let mut item = None;
         self.document_to(&mut item)?;
-        Ok(item.0)
+        item.ok_or_else(|| self.error(ValueErrorKind::UnexpectedEnd))
     }
 
     /// The item that comes next inside a document.
     pub(crate) fn read(&mut self) -> Result<Item<'a>, ValueError> {
-        let mut item = Held(Item::Null);
+        let mut item = None;
         self.read_to(&mut item)?;
-        Ok(item.0)
+        item.ok_or_else(|| self.error(ValueErrorKind::UnexpectedEnd))
     }
 
     /// Opens a container of `count` elements, each of which takes at least a byte.
@@ -390,8 +402,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Starts on the fields of an object, to be asked for one after the other. The texts of a typed struct are not checked
-    /// together.
+    /// Starts on the fields of an object, to be asked for one after the other.
+    #[inline]
     pub(crate) fn fields(&self, object: Object<'a>) -> Fields<'a> {
         match object {
             Object::Shared(shape) => Fields::Shared(self.dictionary.names(shape).iter()),
@@ -409,21 +421,37 @@ impl<'a> Cursor<'a> {
         &mut self,
         fields: &mut Fields<'a>,
     ) -> Result<Option<(FieldName<'a>, Item<'a>)>, ValueError> {
-        if let Fields::Typed(slots) = fields {
+        let mut item = None;
+        let name = self.next_field_to(fields, &mut item)?;
+        Ok(name.zip(item))
+    }
+
+    /// The name of the next field, whose item is given to `take`; `None` closes the object.
+    #[inline]
+    pub(crate) fn next_field_to<T: Take<'a>>(
+        &mut self,
+        fields: &mut Fields<'a>,
+        take: &mut T,
+    ) -> Result<Option<FieldName<'a>>, T::Error> {
+        let name = if let Fields::Typed(slots) = fields {
             // The slot before may have been a document of its own.
             self.finish()?;
-            if let Some(place) = slots.next() {
-                let item = typed::item(self, slots, place)?;
-                return Ok(Some((
-                    FieldName::Known(place.slot.name, self.dictionary),
-                    item,
-                )));
+            let place = slots.next();
+            if let Some(place) = place {
+                typed::item_to(self, slots, place, take)?;
             }
-        } else if let Some(name) = self.next_name(fields)? {
-            return Ok(Some((name, self.read()?)));
+            place.map(|place| FieldName::Known(place.slot.name, self.dictionary))
+        } else {
+            let name = self.next_name(fields)?;
+            if name.is_some() {
+                self.read_to(take)?;
+            }
+            name
+        };
+        if name.is_none() {
+            self.depth -= 1;
         }
-        self.depth -= 1;
-        Ok(None)
+        Ok(name)
     }
 
     /// The next name of an object that is not a typed struct.
@@ -451,10 +479,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Keeps the one item that it is given.
-pub(crate) struct Held<'a>(pub(crate) Item<'a>);
-
-impl<'a> Take<'a> for Held<'a> {
+/// Keeps the one item that it is given, which may be a container that has not been read.
+impl<'a> Take<'a> for Option<Item<'a>> {
     type Error = ValueError;
     const READS_TEXT: bool = false;
 
@@ -465,7 +491,7 @@ impl<'a> Take<'a> for Held<'a> {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn item(&mut self, _cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
-        self.0 = item;
+        *self = Some(item);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::bigint::BigInt;
 use super::error::ValueError;
-use super::reader::{Cursor, Elements, Item};
+use super::reader::{Cursor, Elements, FieldName, Item, Take};
 
 /// A record value, owned. The value model is JavaScript's: one type of number, bigints apart from it, and undefined
 /// apart from null.
@@ -98,20 +98,56 @@ pub(crate) fn build<'a>(cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<Value
             Value::Map(pairs)
         }
         Item::Object(object) => {
-            let mut fields = cursor.fields(object);
-            let mut pairs = Vec::new();
-            while let Some((name, field)) = cursor.next_field(&mut fields)? {
-                pairs.push((name.into_cow().into_owned(), build(cursor, field)?));
-            }
-            Value::Object(pairs)
+            let mut fields = Fields(Vec::with_capacity(object.reserve()));
+            cursor.fields_to(object, &mut fields)?;
+            Value::Object(fields.0)
         }
     })
 }
 
-fn members<'a>(cursor: &mut Cursor<'a>, mut elements: Elements) -> Result<Vec<Value>, ValueError> {
-    let mut members = Vec::with_capacity(elements.reserve());
-    while let Some(element) = cursor.next_element(&mut elements)? {
-        members.push(build(cursor, element)?);
+fn members<'a>(cursor: &mut Cursor<'a>, elements: Elements) -> Result<Vec<Value>, ValueError> {
+    let mut members = Members(Vec::with_capacity(elements.reserve()));
+    cursor.elements_to(elements, &mut members)?;
+    Ok(members.0)
+}
+
+struct Members(Vec<Value>);
+
+impl<'a> Take<'a> for Members {
+    type Error = ValueError;
+    const READS_TEXT: bool = true;
+
+    #[inline]
+    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
+        Ok(())
     }
-    Ok(members)
+
+    #[inline]
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        self.0.push(build(cursor, item)?);
+        Ok(())
+    }
+}
+
+/// The last one has only its name until its item comes.
+struct Fields(Vec<(String, Value)>);
+
+impl<'a> Take<'a> for Fields {
+    type Error = ValueError;
+    const READS_TEXT: bool = true;
+
+    #[inline]
+    fn name(&mut self, name: FieldName<'a>) -> Result<(), ValueError> {
+        self.0
+            .push((name.into_cow().into_owned(), Value::Undefined));
+        Ok(())
+    }
+
+    #[inline]
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        if let Some((_, value)) = self.0.last_mut() {
+            *value = build(cursor, item)?;
+        }
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@
 use super::dictionary::{Slot, SlotKind, Structure};
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
-use super::reader::{Cursor, FieldName, Held, Item, Object, Take};
+use super::reader::{Cursor, FieldName, Item, Object, Take};
 use super::text::Text;
 use crate::msgpack::Reader;
 
@@ -12,6 +12,7 @@ use crate::msgpack::Reader;
 pub(crate) struct Slots<'a> {
     /// Those that have not been read.
     left: &'a [Slot],
+    first_document: u32,
     /// The fixed section, and behind it the references up to the end of the document.
     document: &'a [u8],
     references: &'a [u8],
@@ -66,6 +67,7 @@ impl<'a> Slots<'a> {
         let document = &cursor.bytes[fixed_at..cursor.reader.position()];
         Self {
             left: cursor.dictionary.slots(structure),
+            first_document: structure.first_document,
             document,
             references: &document[structure.fixed as usize..],
             texts: "",
@@ -74,9 +76,11 @@ impl<'a> Slots<'a> {
 
     /// The texts of a struct stand together, so to check them together takes a fraction of the time. If one of them is not
     /// valid, each is checked on its own when it is asked for.
+    ///
+    /// To be called before the first slot is read.
     #[inline]
-    fn check_texts(&mut self, structure: &Structure) {
-        let end = self.offset_from(self.left, structure.first_document) as usize;
+    pub(crate) fn check_texts(&mut self) {
+        let end = self.offset_from(self.left, self.first_document) as usize;
         let texts = self.references.get(..end).unwrap_or(self.references);
         self.texts = core::str::from_utf8(texts).unwrap_or_default();
     }
@@ -87,12 +91,6 @@ impl<'a> Slots<'a> {
         let (slot, behind) = self.left.split_first()?;
         self.left = behind;
         Some(Place { slot, behind })
-    }
-
-    /// Moves to the slot that is `count` slots ahead.
-    #[inline]
-    pub(crate) fn advance(&mut self, count: usize) {
-        self.left = self.left.get(count..).unwrap_or_default();
     }
 
     #[inline]
@@ -173,7 +171,7 @@ pub(crate) fn fields_to<'a, T: Take<'a>>(
 ) -> Result<(), T::Error> {
     let mut slots = Slots::new(cursor, structure, fixed_at);
     if T::READS_TEXT {
-        slots.check_texts(structure);
+        slots.check_texts();
     }
     let dictionary = cursor.dictionary;
     let mut left = slots.left;
@@ -242,15 +240,20 @@ pub(crate) fn item_to<'a, T: Take<'a>>(
     }
 }
 
-/// The item in one slot, as [`item_to`] gives it.
+/// The item in slot `index` of the struct that has just been opened.
+#[inline]
 pub(crate) fn item<'a>(
     cursor: &mut Cursor<'a>,
-    slots: &Slots<'a>,
-    place: Place<'a>,
-) -> Result<Item<'a>, ValueError> {
-    let mut held = Held(Item::Null);
-    item_to(cursor, slots, place, &mut held)?;
-    Ok(held.0)
+    structure: &'a Structure,
+    fixed_at: usize,
+    index: usize,
+) -> Result<Option<Item<'a>>, ValueError> {
+    let slots = Slots::new(cursor, structure, fixed_at);
+    let mut item = None;
+    if let Some([slot, behind @ ..]) = slots.left.get(index..) {
+        item_to(cursor, &slots, Place { slot, behind }, &mut item)?;
+    }
+    Ok(item)
 }
 
 /// The bytes of a reference. Offsets that go backwards are refused, which also keeps two references from covering the same

@@ -58,6 +58,12 @@ impl ReadBuffer {
         taken
     }
 
+    /// Bytes of memory that it keeps.
+    #[cfg(test)]
+    pub(super) const fn allocated(&self) -> usize {
+        self.allocated
+    }
+
     /// Reads once, as much as comes. Gives how many bytes; 0 at the end.
     pub(super) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
@@ -107,6 +113,7 @@ impl ReadBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::task::Waker;
 
     fn fill(buffer: &mut ReadBuffer, mut from: &[u8]) -> usize {
@@ -184,6 +191,36 @@ mod tests {
             buffer.skip(SMALLEST - count);
             fill_nothing(&mut buffer);
             assert!(kept(part) <= 2 * count, "{count}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn gives_what_came_and_no_part_keeps_more_than_twice_its_length(
+            steps in prop::collection::vec((0..20_000usize, 0..20_000usize, any::<bool>()), 1..60),
+        ) {
+            let bytes: Vec<u8> = (0..600_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
+            let mut buffer = ReadBuffer::new(&bytes[..100]);
+            let (mut read, mut taken) = (100, 0);
+            let mut parts = Vec::new();
+            for (come, take, is_skipped) in steps {
+                read += fill(&mut buffer, &bytes[read..(read + come).min(bytes.len())]);
+                let take = take.min(read - taken);
+                let allocated = buffer.allocated;
+                prop_assert!(allocated <= LARGEST.max(2 * (read - taken)));
+                if is_skipped {
+                    buffer.skip(take);
+                } else {
+                    let part = buffer.take(take);
+                    prop_assert!(2 * take >= allocated || part.is_unique() || take == 0);
+                    parts.push((taken, part));
+                }
+                taken += take;
+                prop_assert_eq!(&*buffer.unread(), &bytes[taken..read]);
+            }
+            for (at, part) in parts {
+                prop_assert_eq!(&part[..], &bytes[at..at + part.len()]);
+            }
         }
     }
 

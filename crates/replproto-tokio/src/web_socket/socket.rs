@@ -229,3 +229,239 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web_socket::frame::write_frame;
+    use crate::web_socket::read_buffer::LARGEST;
+    use bytes::BytesMut;
+    use tokio::io::{DuplexStream, duplex};
+
+    const LIMITS: FrameLimits = FrameLimits::message(1 << 30);
+
+    fn pair(pipe: usize) -> (WebSocket<DuplexStream>, WebSocket<DuplexStream>) {
+        let (client, server) = duplex(pipe);
+        (
+            WebSocket::new(client, Role::Client, LIMITS, &[]),
+            WebSocket::new(server, Role::Server, LIMITS, &[]),
+        )
+    }
+
+    /// A client, and the raw end of its server.
+    fn client(pipe: usize) -> (WebSocket<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(pipe);
+        (WebSocket::new(ours, Role::Client, LIMITS, &[]), theirs)
+    }
+
+    fn part(bytes: &[u8], last: bool) -> Received {
+        Received::Part {
+            bytes: Bytes::copy_from_slice(bytes),
+            last,
+        }
+    }
+
+    #[tokio::test]
+    async fn both_roles_understand_each_other() {
+        let (mut client, mut server) = pair(1 << 20);
+        for (from, to) in [(0, 1), (1, 0)] {
+            let ends = [&mut client, &mut server];
+            ends[from].send_text("héllo");
+            ends[from].send_binary(b"");
+            ends[from].send_binary(&[7; 70_000]);
+            ends[from].flush().await.unwrap();
+            let text = Received::Text {
+                bytes: "héllo".into(),
+                last: true,
+            };
+            assert_eq!(ends[to].receive().await.unwrap(), text);
+            assert_eq!(ends[to].receive().await.unwrap(), part(b"", true));
+            let mut bytes = Vec::new();
+            loop {
+                match ends[to].receive().await.unwrap() {
+                    Received::Part { bytes: part, last } => {
+                        bytes.extend_from_slice(&part);
+                        if last {
+                            break;
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(bytes == [7; 70_000]);
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_queued_together_are_written_at_once() {
+        let (mut client, mut server) = client(1 << 16);
+        for _ in 0..10 {
+            client.ping();
+        }
+        let written = poll_fn(|context| Poll::Ready(client.poll_flush(context))).await;
+        assert!(written.is_ready());
+        let mut bytes = [0; 1000];
+        // Each is masked with its own mask.
+        assert_eq!(server.read(&mut bytes).await.unwrap(), 10 * 6);
+        let masks: Vec<_> = bytes[..60].chunks(6).map(|frame| &frame[2..]).collect();
+        assert!(masks.windows(2).any(|two| two[0] != two[1]));
+    }
+
+    #[tokio::test]
+    async fn a_close_is_answered_once_and_ends_both() {
+        let (mut client, mut server) = pair(1 << 16);
+        client.close(Some(1001), "bye");
+        // Nothing follows a close.
+        client.send_binary(b"late");
+        client.flush().await.unwrap();
+        let closed = Received::Closed {
+            code: Some(1001),
+            reason: "bye".into(),
+        };
+        assert_eq!(server.receive().await.unwrap(), closed);
+        let over = server.receive().await;
+        assert!(matches!(over, Err(WebSocketError::Ended)), "{over:?}");
+        let answer = Received::Closed {
+            code: Some(1001),
+            reason: String::new(),
+        };
+        assert_eq!(client.receive().await.unwrap(), answer);
+        let (client, server) = tokio::join!(client.finish(), server.finish());
+        client.and(server).unwrap();
+    }
+
+    #[tokio::test]
+    async fn pings_are_answered_in_order() {
+        let (mut client, mut server) = client(1 << 16);
+        let mut pings = BytesMut::new();
+        for number in 0..10u8 {
+            write_frame(&mut pings, FrameKind::Ping, true, &[number], None);
+        }
+        server.write_all(&pings).await.unwrap();
+        server.shutdown().await.unwrap();
+        while client.receive().await.is_ok() {}
+        drop(client);
+        let mut answers = Vec::new();
+        server.read_to_end(&mut answers).await.unwrap();
+        let mut reader = FrameReader::new(Role::Server, LIMITS);
+        for number in 0..10 {
+            let step = reader.read(&mut answers).unwrap().unwrap();
+            assert_eq!(step.item, Some(FrameItem::Pong));
+            assert_eq!(answers[step.skip..step.skip + step.length], [number]);
+            answers.drain(..step.skip + step.length);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_pings_that_reads_no_answers_costs_little() {
+        let (mut client, mut server) = client(1 << 10);
+        let mut pings = BytesMut::new();
+        for number in 0..40_000u32 {
+            let payload = [[0; 121].as_slice(), &number.to_be_bytes()].concat();
+            write_frame(&mut pings, FrameKind::Ping, true, &payload, None);
+        }
+        let flood = async {
+            server.write_all(&pings).await.unwrap();
+            server
+        };
+        let answer = async {
+            for _ in 0..40_000 {
+                assert_eq!(client.receive().await.unwrap(), Received::Ping);
+                assert!(client.unsent() < 5 << 10, "{}", client.unsent());
+            }
+            client
+        };
+        let (mut server, mut client) = tokio::join!(flood, answer);
+        // The last one is answered all the same, as soon as the peer reads.
+        let flush = async {
+            client.flush().await.unwrap();
+            drop(client);
+        };
+        let mut answers = Vec::new();
+        let (read, ()) = tokio::join!(server.read_to_end(&mut answers), flush);
+        assert!(read.unwrap() < 10 << 10);
+        let mut last = answers.split_off(answers.len() - 131);
+        let mut reader = FrameReader::new(Role::Server, LIMITS);
+        reader.read(&mut last).unwrap().unwrap();
+        assert_eq!(last[127..], 39_999u32.to_be_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_costs_no_more_than_a_read_buffer() {
+        const FRAME: usize = 64 << 20;
+        let (mut client, mut server) = client(LARGEST);
+        let peer = tokio::spawn(async move {
+            let mut header = vec![0x82, 127];
+            header.extend_from_slice(&(FRAME as u64).to_be_bytes());
+            server.write_all(&header).await?;
+            let mut sent = 0;
+            // Slowly, and in all sizes.
+            for size in (1..).map(|turn| turn * 997 % 60_000) {
+                let size = size.min(FRAME - sent);
+                server.write_all(&vec![0xee; size]).await?;
+                sent += size;
+                if sent == FRAME {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            io::Result::Ok(server)
+        });
+        let mut received = 0;
+        loop {
+            let Received::Part { bytes, last } = client.receive().await.unwrap() else {
+                panic!("no part");
+            };
+            received += bytes.len();
+            assert!(bytes.len() <= LARGEST);
+            let held = client.input.allocated();
+            assert!(held <= LARGEST, "{held} bytes are held");
+            if last {
+                break;
+            }
+        }
+        assert_eq!(received, FRAME);
+        let _server = peer.await.unwrap().unwrap();
+        let nothing = poll_fn(|context| Poll::Ready(client.poll_receive(context))).await;
+        assert!(nothing.is_pending());
+        assert_eq!(client.input.allocated(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_given_without_reading() {
+        let (mut client, mut server) = client(1 << 16);
+        assert!(client.next_read().is_none());
+        let mut frames = BytesMut::new();
+        for number in 0..3 {
+            write_frame(&mut frames, FrameKind::Binary, true, &[number], None);
+        }
+        server.write_all(&frames).await.unwrap();
+        assert!(client.next_read().is_none());
+        assert_eq!(client.receive().await.unwrap(), part(&[0], true));
+        server.write_all(&frames).await.unwrap();
+        for number in 1..3 {
+            let next = client.next_read().unwrap().unwrap();
+            assert_eq!(next, part(&[number], true));
+        }
+        assert!(client.next_read().is_none());
+        assert_eq!(client.bytes_read(), 9);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_by_whoever_saw_it() {
+        let (mut client, mut server) = pair(1 << 16);
+        client.stream.write_all(&[0xc2, 0x80]).await.unwrap();
+        client.stream.write_all(&[0; 4]).await.unwrap();
+        let Err(WebSocketError::Frame(error)) = server.receive().await else {
+            panic!("accepted");
+        };
+        server.close(Some(error.violation.close_code()), "");
+        let (told, finished) = tokio::join!(client.receive(), server.flush());
+        finished.unwrap();
+        let closed = Received::Closed {
+            code: Some(1002),
+            reason: String::new(),
+        };
+        assert_eq!(told.unwrap(), closed);
+    }
+}

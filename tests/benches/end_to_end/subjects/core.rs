@@ -16,8 +16,8 @@ use crate::plan::Plan;
 /// The time of every input: nothing is waited for.
 const NOW: Instant = Instant::ZERO;
 
-/// Events that are acknowledged together. Less than what makes the core pause.
-const ACKNOWLEDGED_TOGETHER: u64 = 64;
+/// After so many events they are acknowledged. Less than what makes the core pause.
+const ACKNOWLEDGED_AFTER: u64 = 64;
 
 pub(super) fn feed(frames: &Frames, plan: Plan, reads_fields: bool) -> Result<Outcome> {
     let start = Clock::now();
@@ -87,9 +87,9 @@ impl Host {
                 self.reader.event(&event)?;
                 let commit = events::commit_id(&event);
                 self.is_done |= events::is_last(&event);
+                self.events += event.count();
                 drop(event);
-                self.events += 1;
-                if self.events == ACKNOWLEDGED_TOGETHER {
+                if self.events >= ACKNOWLEDGED_AFTER {
                     self.acknowledge_events()?;
                 }
                 if let Some(id) = commit {

@@ -7,6 +7,8 @@ mod error;
 mod header;
 mod mask;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod utf8;
 mod writer;
 
