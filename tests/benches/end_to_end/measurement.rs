@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Measurement {
     pub(crate) seconds: f64,
     /// Processor time of the receiver's process.

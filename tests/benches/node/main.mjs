@@ -58,9 +58,16 @@ function now() {
 function report(link, start) {
 	const seconds = (performance.now() - start.time) / 1e3;
 	const { user, system } = process.cpuUsage(start.cpu);
-	const cpuSeconds = (user + system) / 1e6;
-	const { messages, records, fields, textLength } = link;
-	return { seconds, cpuSeconds, messages, records, fields, textLength, native: isNativeAccelerationEnabled };
+	const { messages, records, fields } = link;
+	return {
+		seconds,
+		cpu_seconds: (user + system) / 1e6,
+		messages,
+		records,
+		fields,
+		text_length: link.textLength,
+		is_native: isNativeAccelerationEnabled,
+	};
 }
 
 const [mode, ...rest] = process.argv.slice(2);
