@@ -1,0 +1,76 @@
+//! Steady work allocates nothing for a record, so its speed does not hang on the allocator.
+
+#[allow(dead_code, reason = "shared with the fuzz targets")]
+#[path = "../../../fuzz/bodies/alloc.rs"]
+mod alloc;
+#[allow(dead_code, reason = "shared with the benchmarks")]
+#[path = "../benches/core/data.rs"]
+mod data;
+
+use replproto_core::key;
+use replproto_core::value::{Event, JsonStyle, ValueError};
+
+use data::Frames;
+
+#[test]
+fn to_read_values_and_keys_allocates_nothing() {
+    let records = Frames::read().records();
+    let mut json = String::new();
+    let mut read = || {
+        for record in records.iter().flatten() {
+            let value = record.value().unwrap();
+            let mut fields = 0;
+            value
+                .walk(|event| {
+                    match event {
+                        Event::Name(_) => fields += 1,
+                        Event::Text(text) => assert!(text.as_str().is_some()),
+                        _ => {}
+                    }
+                    Ok::<(), ValueError>(())
+                })
+                .unwrap();
+            assert_eq!(fields, 12);
+            assert_eq!(value.read_all().unwrap().fields, 12);
+            let location = value.field("location").unwrap().unwrap();
+            let site = location.field("site").unwrap().unwrap();
+            assert!(site.as_str().unwrap().starts_with("site-"));
+            for style in [JsonStyle::Natural, JsonStyle::Tagged] {
+                json.clear();
+                value.write_json(&mut json, style).unwrap();
+                key::write_json(record.key_bytes(), &mut json, style).unwrap();
+            }
+        }
+    };
+    read();
+    alloc::within(0, read);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn to_fill_a_type_that_borrows_allocates_nothing() {
+    #[derive(serde::Deserialize)]
+    struct Reading<'a> {
+        name: &'a str,
+        count: u32,
+        temperature: f64,
+    }
+
+    let records = Frames::read().records();
+    alloc::within(0, || {
+        for record in records.iter().flatten() {
+            let reading: Reading<'_> = record.value().unwrap().deserialize().unwrap();
+            assert!(reading.name.starts_with("sensor "));
+            assert!(reading.count > 0 && reading.temperature < 100.0);
+        }
+    });
+}
+
+#[test]
+fn what_does_allocate_is_noticed() {
+    let records = Frames::read().records();
+    let record = records[0].iter().next().unwrap();
+    let (tree, usage) = alloc::measure(|| record.value().unwrap().decode());
+    assert!(tree.is_ok());
+    assert!(usage.peak > 0);
+}
