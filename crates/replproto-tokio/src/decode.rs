@@ -1,7 +1,7 @@
 //! From a record as it came to the text that a store keeps.
 
 use replproto_core::Record;
-use replproto_core::key::KeyError;
+use replproto_core::key::{self, KeyError};
 use replproto_core::value::{JsonStyle, ValueError};
 use thiserror::Error;
 
@@ -17,7 +17,34 @@ pub(crate) enum Undecodable {
     Value(#[from] ValueError),
 }
 
-/// The decoded form of one record at a time, in buffers that are used again.
+/// Appends the id as tagged JSON and the value as JSON, nothing for a value that is not there, and tells the length of the id.
+///
+/// # Errors
+/// What is wrong with the record; nothing is appended then. All kinds of records are decoded whole, also those that change
+/// nothing, since what counts as skipped must not depend on what the store holds.
+pub(crate) fn append(record: &Record<'_>, out: &mut String) -> Result<usize, Undecodable> {
+    let before = out.len();
+    let appended = try_append(record, out);
+    if appended.is_err() {
+        out.truncate(before);
+    }
+    appended
+}
+
+fn try_append(record: &Record<'_>, out: &mut String) -> Result<usize, Undecodable> {
+    if record.key_bytes().is_empty() {
+        return Err(Undecodable::NoKey);
+    }
+    let before = out.len();
+    key::write_json(record.key_bytes(), out, JsonStyle::Tagged)?;
+    let length = out.len() - before;
+    if let Some(value) = record.value() {
+        value.write_json(out, JsonStyle::Natural)?;
+    }
+    Ok(length)
+}
+
+/// The decoded form of a record.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     /// The id as tagged JSON.
@@ -26,27 +53,16 @@ pub(crate) struct Decoded {
     pub(crate) value: String,
 }
 
-/// Buffers that one record made larger than this are not kept.
-const KEPT_BYTES: usize = 1 << 20;
-
 impl Decoded {
     /// Decodes a record.
     ///
     /// # Errors
-    /// What is wrong with it. All kinds of records are decoded whole, also those that change nothing, since what counts as
-    /// skipped must not depend on what the store holds.
+    /// As [`append`].
     pub(crate) fn read(&mut self, record: &Record<'_>) -> Result<(), Undecodable> {
-        for buffer in [&mut self.id, &mut self.value] {
-            buffer.clear();
-            buffer.shrink_to(KEPT_BYTES);
-        }
-        if record.key_bytes().is_empty() {
-            return Err(Undecodable::NoKey);
-        }
-        record.key()?.write_json(&mut self.id, JsonStyle::Tagged);
-        if let Some(value) = record.value() {
-            value.write_json(&mut self.value, JsonStyle::Natural)?;
-        }
+        let mut text = String::new();
+        let length = append(record, &mut text)?;
+        self.value = text.split_off(length);
+        self.id = text;
         Ok(())
     }
 

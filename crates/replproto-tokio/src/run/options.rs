@@ -76,7 +76,7 @@ impl Default for Grouping {
     fn default() -> Self {
         Self {
             transactions: 1000,
-            records: 4096,
+            records: 16_384,
             bytes: 8 << 20,
             age: Duration::from_millis(50),
         }

@@ -12,8 +12,9 @@ use crate::link::Link;
 use crate::progress::Progress;
 use crate::sink::Sink;
 
-/// What one call of [`Sink::apply`] gets at most.
-const BATCH_EVENTS: u64 = 1024;
+/// What one call of [`Sink::apply`] gets at most: half of what the link may have out, so that it fills the other half
+/// meanwhile.
+const BATCH_EVENTS: u64 = 2048;
 /// The same in bytes of records.
 const BATCH_BYTES: usize = 1 << 20;
 

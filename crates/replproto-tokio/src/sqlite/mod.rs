@@ -1,5 +1,6 @@
 //! A sink that keeps records as tables of an SQLite file.
 
+mod batch;
 mod error;
 mod link;
 mod replica;
@@ -15,9 +16,10 @@ use std::path::PathBuf;
 use replproto_core::{Cursor, Event};
 use tokio::sync::{mpsc, oneshot};
 
+use self::batch::Batch;
 pub use self::error::SqliteError;
 pub use self::replica::{Replica, ReplicaLink, ReplicaRow, ReplicaTable, SkippedRow};
-use self::worker::{Request, Worker};
+use self::worker::{Answer, Reply, Request, Worker};
 use crate::sink::{Applied, Sink, Stored};
 
 /// What a [`SqliteSink`] keeps, besides the records.
@@ -82,8 +84,8 @@ impl SqliteOptions {
 /// # }
 /// ```
 ///
-/// All work is done on a thread of the sink's own; the futures only wait for it. Dropping a sink ends the thread, which
-/// forgets an open transaction; [`SqliteSink::close`] also waits for that.
+/// SQLite is used on a thread of the sink's own; the futures decode the records for it, a few at a time, and wait for it.
+/// Dropping a sink ends the thread, which forgets an open transaction; [`SqliteSink::close`] also waits for that.
 #[derive(Debug)]
 pub struct SqliteSink {
     requests: mpsc::Sender<Request>,
@@ -131,16 +133,23 @@ impl SqliteSink {
         let _ = ended.await;
     }
 
-    async fn ask<T>(
+    /// Asks for something, and tells where the answer will come.
+    async fn request<T>(
         &self,
-        request: impl FnOnce(worker::Reply<T>) -> Request,
-    ) -> Result<T, SqliteError> {
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<Answer<T>, SqliteError> {
         let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(request(reply))
+        match self.requests.send(request(reply)).await {
+            Ok(()) => Ok(answer),
+            Err(_) => Err(SqliteError::Stopped),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, SqliteError> {
+        self.request(request)
+            .await?
             .await
-            .map_err(|_| SqliteError::Stopped)?;
-        answer.await.map_err(|_| SqliteError::Stopped)?
+            .map_err(|_| SqliteError::Stopped)?
     }
 }
 
@@ -156,7 +165,17 @@ impl Sink for SqliteSink {
     }
 
     async fn apply(&mut self, events: Vec<Event>) -> Result<Applied, SqliteError> {
-        self.ask(|reply| Request::Apply(events, reply)).await
+        let mut events = events.into_iter();
+        let mut answers = Vec::new();
+        while let Some(batch) = Batch::of(&mut events) {
+            let request = |reply| Request::Apply(batch, reply);
+            answers.push(self.request(request).await?);
+        }
+        let mut applied = Applied::default();
+        for answer in answers {
+            applied.skipped += answer.await.map_err(|_| SqliteError::Stopped)??.skipped;
+        }
+        Ok(applied)
     }
 
     async fn commit(&mut self, cursor: Option<Cursor>) -> Result<(), SqliteError> {

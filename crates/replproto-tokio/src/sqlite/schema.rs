@@ -86,6 +86,24 @@ CREATE TABLE _replproto_event (
 );
 ";
 
+/// How the file is written to.
+///
+/// * The page size is that of files that are new. A record of up to a quarter of it lies in one piece; with the usual 4 KiB
+///   a record of 1 KiB would take another page of its own.
+/// * `FULL`: in WAL mode only this makes a commit durable when it returns.
+/// * The cache, in KiB, is what the sink takes of memory at most. Behind it is that of the operating system, which makes a
+///   larger one a little faster only.
+/// * The log is moved into the file after this many pages, 16 MiB, and cut back after a transaction that was larger than
+///   its limit.
+const PRAGMAS: &str = "
+PRAGMA page_size = 8192;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA cache_size = -4096;
+PRAGMA wal_autocheckpoint = 2048;
+PRAGMA journal_size_limit = 67108864;
+";
+
 /// Opens the file for one link, creating what is missing.
 pub(super) fn open(
     path: &Path,
@@ -94,14 +112,7 @@ pub(super) fn open(
     let mut connection = Connection::open(path).at(path)?;
     connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    // FULL: in WAL mode only this makes a commit durable when it returns. The log is cut back after a transaction that
-    // was larger than its limit, and the cache is 16 MiB.
-    connection
-        .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;
-             PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 67108864;",
-        )
-        .at(path)?;
+    connection.execute_batch(PRAGMAS).at(path)?;
     prepare(&mut connection, path)?;
     let link = link_row(&connection, options).at(path)?;
     let guard = Guard::take(path, link, options)?;

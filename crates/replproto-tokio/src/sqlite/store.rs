@@ -10,13 +10,14 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteOptions;
+use super::batch::{Batch, Text};
 use super::error::{AtPath, SqliteError};
 use super::link::{Copy, CopyState, Link, read_cursor};
 use super::report::{Skipped, write_event_line};
 use super::schema::{self, Guard};
 use super::tables::{DataTable, Tables};
 use super::tombstones::Tombstones;
-use crate::decode::{Decoded, NO_CHANGES, NO_VALUE};
+use crate::decode::{NO_CHANGES, NO_VALUE, Undecodable};
 use crate::patch;
 use crate::sink::{Applied, Stored};
 
@@ -34,7 +35,6 @@ pub(super) struct Store {
     tombstones: Tombstones,
     /// The next entries come from another place of the log than the last ones.
     new_run: bool,
-    decoded: Decoded,
     line: String,
 }
 
@@ -51,7 +51,6 @@ impl Store {
             link,
             tombstones,
             new_run: true,
-            decoded: Decoded::default(),
             line: String::new(),
         })
     }
@@ -77,17 +76,19 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn apply(&mut self, events: &[Event]) -> rusqlite::Result<Applied> {
+    pub(super) fn apply(&mut self, batch: &Batch) -> rusqlite::Result<Applied> {
         let mut applied = Applied::default();
-        for event in events {
+        let mut decoded = batch.decoded.iter();
+        for event in &batch.events {
             match event {
                 Event::Schema(schema) => self.on_schema(schema)?,
                 Event::Table(table) => {
                     self.table(table.name())?;
                 }
                 Event::Records(records) => {
-                    for record in records {
-                        applied.skipped += self.on_record(&record)?;
+                    for (record, decoded) in records.into_iter().zip(&mut decoded) {
+                        applied.skipped += u64::from(decoded.is_err());
+                        self.on_record(&record, decoded)?;
                     }
                 }
                 Event::RecordSkipped(skipped) => self.on_skipped(&skipped.into())?,
@@ -170,19 +171,18 @@ impl Store {
         }
     }
 
-    /// Gives the number of records that were passed over.
-    fn on_record(&mut self, record: &Record<'_>) -> rusqlite::Result<u64> {
-        let mut decoded = std::mem::take(&mut self.decoded);
-        let read = decoded.read(record);
-        let result = match &read {
-            Ok(()) => self.change(record, &decoded),
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        decoded: Result<Text<'_>, &Undecodable>,
+    ) -> rusqlite::Result<()> {
+        match decoded {
+            Ok(text) => self.change(record, text),
             Err(error) => self.on_skipped(&Skipped::by_store(record, error)),
-        };
-        self.decoded = decoded;
-        result.map(|()| u64::from(read.is_err()))
+        }
     }
 
-    fn change(&mut self, record: &Record<'_>, decoded: &Decoded) -> rusqlite::Result<()> {
+    fn change(&mut self, record: &Record<'_>, decoded: Text<'_>) -> rusqlite::Result<()> {
         if self.keep_events {
             write_event_line(record, &mut self.line);
             self.connection
@@ -215,7 +215,7 @@ impl Store {
         &self,
         table: &DataTable,
         record: &Record<'_>,
-        decoded: &Decoded,
+        decoded: Text<'_>,
         value: &str,
     ) -> rusqlite::Result<()> {
         let key = record.key_bytes();
@@ -246,7 +246,7 @@ impl Store {
         &self,
         table: &DataTable,
         record: &Record<'_>,
-        decoded: &Decoded,
+        decoded: Text<'_>,
     ) -> rusqlite::Result<()> {
         let key = record.key_bytes();
         let changes = decoded.value_or(NO_CHANGES);
@@ -428,8 +428,15 @@ mod tests {
             .map(|number| put(&format!("k{number}"), 1.0, &[("n", 1.0)]))
             .collect();
         let records = crate::testing::records(&records);
+        let apply = |store: &mut Store, events: &[Event]| {
+            let mut events = events.iter().cloned();
+            std::iter::from_fn(|| Batch::of(&mut events)).try_for_each(|batch| {
+                store.apply(&batch)?;
+                Ok(())
+            })
+        };
         store.begin().unwrap();
-        store.apply(&records[..100]).unwrap();
+        apply(&mut store, &records[..100]).unwrap();
         store.commit(Some(&at(1.0))).unwrap();
         let pages: i64 = file.query("PRAGMA page_count");
         let limit = |store: &Store, pages: i64| {
@@ -440,7 +447,7 @@ mod tests {
         };
         limit(&store, pages + 2);
         store.begin().unwrap();
-        let error = store.apply(&records).unwrap_err();
+        let error = apply(&mut store, &records).unwrap_err();
         let error = SqliteError::new(file.path(), error);
         assert!(matches!(error, SqliteError::Full { .. }), "{error:?}");
         store.rollback().unwrap();
@@ -449,7 +456,7 @@ mod tests {
 
         limit(&store, 1_000_000);
         store.begin().unwrap();
-        store.apply(&records).unwrap();
+        apply(&mut store, &records).unwrap();
         store.commit(None).unwrap();
         assert_eq!(file.query::<i64>("SELECT count(*) FROM Dog"), 2000);
     }

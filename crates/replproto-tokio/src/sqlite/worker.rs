@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use replproto_core::{Cursor, Event};
+use replproto_core::Cursor;
 use tokio::sync::{mpsc, oneshot};
 
 use super::SqliteOptions;
+use super::batch::Batch;
 use super::error::{AtPath, SqliteError};
 use super::store::Store;
 use crate::sink::{Applied, Stored};
@@ -13,11 +14,14 @@ use crate::sink::{Applied, Stored};
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SqliteError>>;
 
+/// Where it comes from.
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, SqliteError>>;
+
 /// The calls of [`Sink`](crate::Sink).
 pub(super) enum Request {
     Load(Reply<Stored>),
     Begin(Reply<()>),
-    Apply(Vec<Event>, Reply<Applied>),
+    Apply(Batch, Reply<Applied>),
     Commit(Option<Cursor>, Reply<()>),
     Rollback(Reply<()>),
 }
@@ -59,7 +63,7 @@ impl Worker {
             match request {
                 Request::Load(reply) => drop(reply.send(self.load())),
                 Request::Begin(reply) => drop(reply.send(self.begin())),
-                Request::Apply(events, reply) => drop(reply.send(self.apply(&events))),
+                Request::Apply(batch, reply) => drop(reply.send(self.apply(&batch))),
                 Request::Commit(cursor, reply) => drop(reply.send(self.commit(cursor.as_ref()))),
                 Request::Rollback(reply) => drop(reply.send(self.rollback())),
             }
@@ -81,9 +85,9 @@ impl Worker {
         self.step(Phase::Idle, Phase::Open, "begin", Store::begin)
     }
 
-    fn apply(&mut self, events: &[Event]) -> Result<Applied, SqliteError> {
+    fn apply(&mut self, batch: &Batch) -> Result<Applied, SqliteError> {
         self.step(Phase::Open, Phase::Open, "apply", |store| {
-            store.apply(events)
+            store.apply(batch)
         })
     }
 
