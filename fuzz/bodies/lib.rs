@@ -16,13 +16,14 @@ pub mod structures;
 pub mod value_record;
 pub mod value_typed;
 mod values;
+pub mod web_socket;
 pub mod wire_command;
 
 /// A target: its name and what runs an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("audit_entry", audit_entry::run),
     ("batch", batch::run),
     ("cursor", cursor::run),
@@ -33,5 +34,6 @@ pub const TARGETS: [Target; 11] = [
     ("structures", structures::run),
     ("value_record", value_record::run),
     ("value_typed", value_typed::run),
+    ("web_socket", web_socket::run),
     ("wire_command", wire_command::run),
 ];

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::BytesMut;
 use replproto_core::{CopyCursor, Cursor, Sequence, WallTime};
+use replproto_tokio::web_socket::frame::{FrameKind, close_payload, write_frame};
 use serde_json::Value as Json;
 
 /// How many inputs a target gets from one source.
@@ -66,6 +68,7 @@ fn main() {
     write("split_equivalence", split(&batches, &commands));
     write("receiver_inputs", steps());
     write("cursor", cursors());
+    write("web_socket", connections());
 }
 
 fn root() -> PathBuf {
@@ -210,6 +213,46 @@ fn cursors() -> Vec<Vec<u8>> {
         // Without the checksum, which the target adds.
         .flat_map(|bytes| [bytes[..bytes.len() - 8].to_vec(), bytes])
         .collect()
+}
+
+/// Whole and fragmented messages, control frames among them, in both directions and within both limits.
+fn connections() -> Vec<Vec<u8>> {
+    let close = close_payload(Some(1000), "bye");
+    let wrong_close = close_payload(Some(1005), "");
+    let long: Vec<u8> = (0..200).collect();
+    let talks: [&[(FrameKind, bool, &[u8])]; 5] = [
+        &[
+            (FrameKind::Binary, true, b"hello"),
+            (FrameKind::Ping, true, b"p"),
+            (FrameKind::Binary, true, b""),
+            (FrameKind::Text, true, "h€é".as_bytes()),
+            (FrameKind::Close, true, &close),
+        ],
+        &[
+            (FrameKind::Binary, false, b"ab"),
+            (FrameKind::Continuation, false, b"cd"),
+            (FrameKind::Pong, true, b""),
+            (FrameKind::Continuation, true, b"ef"),
+        ],
+        &[
+            (FrameKind::Binary, true, &long),
+            (FrameKind::Binary, true, &long[..10]),
+        ],
+        &[(FrameKind::Text, true, b"\xed\xa0\x80")],
+        &[(FrameKind::Close, true, &wrong_close)],
+    ];
+    let mut inputs = Vec::new();
+    for talk in talks {
+        for options in 0..4 {
+            let mask = (options & 1 == 1).then_some([0x12, 0x34, 0x56, 0x78]);
+            let mut bytes = BytesMut::from(&[options, 6, 2][..]);
+            for (kind, is_final, payload) in talk {
+                write_frame(&mut bytes, *kind, *is_final, payload, mask);
+            }
+            inputs.push(bytes.to_vec());
+        }
+    }
+    inputs
 }
 
 /// Writes the inputs of a target in place of earlier ones.
