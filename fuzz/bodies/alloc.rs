@@ -12,6 +12,7 @@ static COUNTING: Counting = Counting;
 thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
+    static BLOCKS: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(bytes: isize) {
@@ -26,6 +27,7 @@ fn count(bytes: isize) {
 // free, so that what grows counts with both of its blocks.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = BLOCKS.try_with(|blocks| blocks.set(blocks.get() + 1));
         count(layout.size().cast_signed());
         // SAFETY: the caller keeps the contract of `GlobalAlloc`.
         unsafe { System.alloc(layout) }
@@ -45,16 +47,19 @@ pub(crate) struct Usage {
     pub(crate) peak: usize,
     /// What is still there.
     pub(crate) kept: isize,
+    /// How many blocks were allocated.
+    pub(crate) blocks: usize,
 }
 
 /// Runs this and counts.
 pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (T, Usage) {
-    let before = LIVE.get();
+    let (before, blocks) = (LIVE.get(), BLOCKS.get());
     PEAK.set(before);
     let result = work();
     let usage = Usage {
         peak: (PEAK.get() - before).cast_unsigned(),
         kept: LIVE.get() - before,
+        blocks: BLOCKS.get() - blocks,
     };
     (result, usage)
 }

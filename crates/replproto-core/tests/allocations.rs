@@ -10,7 +10,7 @@ mod data;
 use replproto_core::key;
 use replproto_core::value::{Event, JsonStyle, ValueError};
 
-use data::Frames;
+use data::{Frames, feed};
 
 #[test]
 fn to_read_values_and_keys_allocates_nothing() {
@@ -64,6 +64,32 @@ fn to_fill_a_type_that_borrows_allocates_nothing() {
             assert!(reading.count > 0 && reading.temperature < 100.0);
         }
     });
+}
+
+#[test]
+fn to_hand_out_records_allocates_nothing_for_each() {
+    let frames = Frames::read();
+    let mut link = frames.link();
+    let mut receive = |times, sequence| {
+        let message = frames.batch(times, sequence);
+        let mut records = 0;
+        let ((), usage) = alloc::measure(|| {
+            feed(&mut link, message.clone(), |run| {
+                records += run.iter().count()
+            });
+        });
+        (records, usage.blocks)
+    };
+    // The first message makes room for what a link always has.
+    receive(1, 2.0);
+    let (few, blocks) = receive(1, 3.0);
+    let (many, blocks_of_many) = receive(20, 4.0);
+    assert_eq!(many, 20 * few);
+    assert!(blocks < 20, "{blocks} blocks for one message");
+    assert!(
+        blocks_of_many <= blocks,
+        "{blocks_of_many}, and {blocks} for a small one"
+    );
 }
 
 #[test]
