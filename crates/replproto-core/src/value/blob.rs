@@ -5,7 +5,7 @@ use super::error::{ValueError, ValueErrorKind};
 use super::extension;
 use super::raw::{NO_STRUCTURES, RawValue};
 use super::reader::{Cursor, Item};
-use super::walk::Event;
+use super::walk::{Event, Walk};
 
 /// A blob whose content travels apart, in `BLOB_CHUNK` messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ pub(crate) fn references(
     value: &RawValue<'_>,
     mut report: impl FnMut(BlobReference<'_>),
 ) -> Result<(), ValueError> {
-    value.walk(|event| {
+    let visit = |event: Event<'_>| {
         if let Event::Blob(payload) = event {
             let at = payload.as_ptr() as usize - value.bytes().as_ptr() as usize;
             match BlobExtension::parse(payload).map_err(|error| error.shifted(at))? {
@@ -160,7 +160,8 @@ pub(crate) fn references(
             }
         }
         Ok(())
-    })
+    };
+    value.take(Walk::<_, false> { visit })
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use alloc::string::String;
 
 use super::error::{ValueError, ValueErrorKind};
 use super::json::{JsonStyle, JsonWriter};
-use super::reader::{BigIntRef, Cursor, Item, Object, Take as _};
+use super::reader::{BigIntRef, Cursor, Item, Object};
+use super::take::Take as _;
 use super::text::Text;
 use super::tree::{self, Value};
 use super::{name, typed};

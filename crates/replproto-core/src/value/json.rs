@@ -8,8 +8,9 @@ use core::fmt::{self, Write};
 use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
-use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object, Take};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object};
 use super::scan;
+use super::take::Take;
 use super::text::Text;
 use crate::msgpack::Reader;
 

@@ -29,6 +29,7 @@ mod raw;
 mod reader;
 mod records;
 pub(crate) mod scan;
+mod take;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -9,6 +9,7 @@ use super::error::ValueError;
 use super::field::FieldValue;
 use super::json::{JsonStyle, JsonWriter};
 use super::reader::Cursor;
+use super::take::Take;
 use super::tree::{self, Value};
 use super::walk::{Event, Totals, Walk};
 
@@ -142,8 +143,14 @@ impl<'a> RawValue<'a> {
         &self,
         visit: impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.take(Walk::<_, true> { visit })
+    }
+
+    /// Gives everything to `take`.
+    #[inline]
+    pub(crate) fn take<T: Take<'a>>(&self, mut take: T) -> Result<(), T::Error> {
         let mut cursor = self.cursor();
-        cursor.document_to(&mut Walk { visit })?;
+        cursor.document_to(&mut take)?;
         Ok(cursor.finish()?)
     }
 
@@ -168,10 +175,7 @@ impl<'a> RawValue<'a> {
     /// Any [`ValueError`]; all of the value is checked.
     pub fn write_json(&self, out: &mut String, style: JsonStyle) -> Result<(), ValueError> {
         let start = out.len();
-        let mut cursor = self.cursor();
-        let written = cursor
-            .document_to(&mut JsonWriter::new(out, style))
-            .and_then(|()| cursor.finish());
+        let written = self.take(JsonWriter::new(out, style));
         if written.is_err() {
             out.truncate(start);
         }

@@ -16,6 +16,7 @@ use super::encode::Profile;
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
 use super::records::Scope;
+use super::take::{Skip, Take};
 use super::text::Text;
 use super::typed::{self, Slots};
 use super::{MAX_DEPTH, WORK_FREE, WORK_PER_BYTE, name};
@@ -163,24 +164,6 @@ impl<'a> FieldName<'a> {
             Self::Read(name) => name,
         }
     }
-}
-
-/// Takes in all of a value, in order.
-pub(crate) trait Take<'a> {
-    /// Where this came to an end.
-    type Error: From<ValueError>;
-
-    /// Whether texts are looked at: then those of a typed struct are checked together beforehand.
-    const READS_TEXT: bool;
-
-    /// The name of a field, whose item follows. To be always inlined, as [`item`](Self::item).
-    fn name(&mut self, name: FieldName<'a>) -> Result<(), Self::Error>;
-
-    /// An item. If it is a container, this goes on with its content, to the end.
-    ///
-    /// To be always inlined, so that each kind of item is taken in at the place where it is read: to hand an item on in
-    /// memory takes longer than to read it.
-    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), Self::Error>;
 }
 
 /// Reads a value from front to back.
@@ -476,47 +459,5 @@ impl<'a> Cursor<'a> {
     /// Reads past what `item` opened.
     pub(crate) fn skip(&mut self, item: Item<'a>) -> Result<(), ValueError> {
         Skip.item(self, item)
-    }
-}
-
-/// Keeps the one item that it is given, which may be a container that has not been read.
-impl<'a> Take<'a> for Option<Item<'a>> {
-    type Error = ValueError;
-    const READS_TEXT: bool = false;
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
-        Ok(())
-    }
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn item(&mut self, _cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
-        *self = Some(item);
-        Ok(())
-    }
-}
-
-/// Reads past everything.
-struct Skip;
-
-impl<'a> Take<'a> for Skip {
-    type Error = ValueError;
-    const READS_TEXT: bool = false;
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
-        Ok(())
-    }
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
-        match item {
-            Item::Array(elements)
-            | Item::Set(elements)
-            | Item::RegExp(elements)
-            | Item::Map(elements) => cursor.elements_to(elements, self),
-            Item::Object(object) => cursor.fields_to(object, self),
-            _ => Ok(()),
-        }
     }
 }

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use super::bigint::BigInt;
 use super::error::ValueError;
-use super::reader::{Cursor, Elements, FieldName, Item, Take};
+use super::reader::{Cursor, Elements, FieldName, Item};
+use super::take::Take;
 
 /// A record value, owned. The value model is JavaScript's: one type of number, bigints apart from it, and undefined
 /// apart from null.

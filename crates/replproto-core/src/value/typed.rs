@@ -3,7 +3,8 @@
 use super::dictionary::{Slot, SlotKind, Structure};
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
-use super::reader::{Cursor, FieldName, Item, Object, Take};
+use super::reader::{Cursor, FieldName, Item, Object};
+use super::take::Take;
 use super::text::Text;
 use crate::msgpack::Reader;
 

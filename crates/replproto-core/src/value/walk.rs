@@ -1,7 +1,8 @@
 //! Seeing everything in a value, in order and without allocating.
 
 use super::error::ValueError;
-use super::reader::{BigIntRef, Cursor, Elements, FieldName, Item, Take};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Item};
+use super::take::Take;
 use super::text::Text;
 
 /// What a walk over a value comes upon. The parts of a container follow it, up to [`Event::End`].
@@ -73,18 +74,18 @@ impl Totals {
     }
 }
 
-/// Shows everything to `visit`.
-pub(crate) struct Walk<V> {
+/// Shows everything to `visit`, which looks at texts if `READS_TEXT`.
+pub(crate) struct Walk<V, const READS_TEXT: bool> {
     pub(crate) visit: V,
 }
 
-impl<'a, V, E> Take<'a> for Walk<V>
+impl<'a, V, E, const READS_TEXT: bool> Take<'a> for Walk<V, READS_TEXT>
 where
     V: FnMut(Event<'_>) -> Result<(), E>,
     E: From<ValueError>,
 {
     type Error = E;
-    const READS_TEXT: bool = true;
+    const READS_TEXT: bool = READS_TEXT;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn name(&mut self, name: FieldName<'a>) -> Result<(), E> {
@@ -117,7 +118,7 @@ where
     }
 }
 
-impl<V> Walk<V> {
+impl<V, const READS_TEXT: bool> Walk<V, READS_TEXT> {
     fn elements<'a, E>(
         &mut self,
         cursor: &mut Cursor<'a>,
