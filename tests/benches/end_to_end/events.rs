@@ -1,20 +1,19 @@
 //! What an application does with the events of a link: all that these benchmarks know of them.
 
+use std::hint::black_box;
+
 use replproto_core::value::ValueError;
 use replproto_core::{CommitId, Event, Record};
-use serde::{Deserialize, Serialize};
 
 use crate::link_setup::END;
 
 /// Counts the records of events, and reads them if it should.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reader {
     /// Every field of every record is read, texts as checked UTF-8.
     reads_fields: bool,
     pub(crate) records: u64,
     pub(crate) fields: u64,
-    text_bytes: u64,
-    invalid_texts: u64,
 }
 
 impl Reader {
@@ -42,10 +41,8 @@ impl Reader {
     #[inline]
     fn record(&mut self, record: Record<'_>) -> Result<(), ValueError> {
         if let Some(value) = record.value() {
-            let totals = value.read_all()?;
-            self.fields += totals.fields;
-            self.text_bytes += totals.text_bytes;
-            self.invalid_texts += totals.invalid_texts;
+            // All of it is looked at, so that no part of reading can be left out.
+            self.fields += black_box(value.read_all()?).fields;
         }
         Ok(())
     }
