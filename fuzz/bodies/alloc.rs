@@ -73,8 +73,9 @@ pub(crate) fn within<T>(limit: usize, work: impl FnOnce() -> T) -> T {
     let (result, usage) = measure(work);
     assert!(
         usage.peak <= limit,
-        "{} bytes allocated, {limit} are allowed",
-        usage.peak
+        "{} bytes allocated, in {} blocks, {limit} are allowed",
+        usage.peak,
+        usage.blocks
     );
     result
 }

@@ -1,5 +1,6 @@
 //! Where bytes of a socket are read to.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -11,11 +12,21 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const SMALLEST: usize = 4 << 10;
 
 /// How much is read at once when much comes: what may still come out of the buffer after a pause.
-pub(super) const LARGEST: usize = 256 << 10;
+pub(super) const LARGEST: usize = 128 << 10;
+
+/// How many allocations are kept that parts have taken over: as soon as nobody holds those parts any more they are used
+/// again. To have new ones from the system for each read costs more than to read.
+const SPENT_MAX: usize = 8;
+
+/// The most that is held, besides what parts hold alone.
+#[cfg(test)]
+pub(super) const HELD_MAX: usize = (1 + SPENT_MAX) * LARGEST;
 
 /// A buffer that is as large as what comes lately, and that is not there while nothing comes.
 #[derive(Debug)]
 pub(super) struct ReadBuffer {
+    /// Empty, each with a share of an allocation of `size` bytes that went to parts; the one longest ago first.
+    spent: VecDeque<BytesMut>,
     /// What was read and not taken.
     unread: BytesMut,
     /// Size of the allocation behind it.
@@ -27,6 +38,7 @@ pub(super) struct ReadBuffer {
 impl ReadBuffer {
     pub(super) fn new(first: &[u8]) -> Self {
         Self {
+            spent: VecDeque::new(),
             unread: BytesMut::from(first),
             allocated: first.len(),
             size: SMALLEST,
@@ -52,16 +64,16 @@ impl ReadBuffer {
         }
         let taken = self.unread.split_to(count).freeze();
         if self.unread.is_empty() {
-            // The allocation is theirs alone now.
-            self.release();
+            let spent = self.release();
+            self.keep(spent);
         }
         taken
     }
 
     /// Bytes of memory that it keeps.
     #[cfg(test)]
-    pub(super) const fn allocated(&self) -> usize {
-        self.allocated
+    pub(super) fn allocated(&self) -> usize {
+        self.allocated + self.spent.len() * self.size
     }
 
     /// Reads once, as much as comes. Gives how many bytes; 0 at the end.
@@ -72,7 +84,9 @@ impl ReadBuffer {
     ) -> Poll<io::Result<usize>> {
         let room = self.size.saturating_sub(self.unread.len());
         if self.allocated != self.size || !self.unread.try_reclaim(room) {
-            self.reallocate(self.size);
+            let larger = self.allocate();
+            let spent = self.move_to(larger);
+            self.keep(spent);
         }
         let room = self.unread.capacity() - self.unread.len();
         let polled = pin!(stream.read_buf(&mut self.unread)).poll(context);
@@ -81,32 +95,58 @@ impl ReadBuffer {
         }
         let count = ready!(polled)?;
         if count == room {
-            self.size = (self.size * 2).min(LARGEST);
+            self.resize((self.size * 2).min(LARGEST));
         } else if count < self.size / 4 {
-            self.size = (self.size / 2).max(SMALLEST);
+            self.resize((self.size / 2).max(SMALLEST));
         }
         Poll::Ready(Ok(count))
     }
 
     /// Nothing comes for now, perhaps for long.
     fn rest(&mut self) {
+        self.spent = VecDeque::new();
         if self.unread.is_empty() {
             self.release();
         } else if self.allocated > SMALLEST {
-            self.reallocate(self.unread.len());
+            self.move_to(BytesMut::with_capacity(self.unread.len()));
         }
     }
 
-    fn release(&mut self) {
-        self.unread = BytesMut::new();
+    /// Gives up the allocation, which parts may hold.
+    fn release(&mut self) -> BytesMut {
         self.allocated = 0;
+        std::mem::take(&mut self.unread)
     }
 
-    fn reallocate(&mut self, size: usize) {
-        let mut larger = BytesMut::with_capacity(size);
-        larger.extend_from_slice(&self.unread);
-        self.unread = larger;
-        self.allocated = self.unread.capacity();
+    /// Moves what is unread to this allocation. Gives up the one before.
+    fn move_to(&mut self, mut other: BytesMut) -> BytesMut {
+        other.extend_from_slice(&self.unread);
+        self.allocated = other.capacity();
+        std::mem::replace(&mut self.unread, other)
+    }
+
+    fn resize(&mut self, size: usize) {
+        if self.size != size {
+            self.size = size;
+            self.spent.clear();
+        }
+    }
+
+    /// An allocation of the usual size: one that nobody holds any more, or a new one.
+    fn allocate(&mut self) -> BytesMut {
+        let size = self.size;
+        let is_free = |spent: &mut BytesMut| spent.try_reclaim(size);
+        let free = self.spent.iter_mut().position(is_free);
+        free.and_then(|index| self.spent.remove(index))
+            .unwrap_or_else(|| BytesMut::with_capacity(size))
+    }
+
+    fn keep(&mut self, mut spent: BytesMut) {
+        spent.clear();
+        if self.spent.len() == SPENT_MAX {
+            self.spent.pop_front();
+        }
+        self.spent.push_back(spent);
     }
 }
 
@@ -233,6 +273,28 @@ mod tests {
         assert_eq!(part, [1; 2500][..]);
         assert_eq!(buffer.unread()[..500], [1; 500]);
         assert_eq!(buffer.unread()[500..], [2; 3000]);
+    }
+
+    #[test]
+    fn what_parts_no_longer_hold_is_read_into_again() {
+        let bytes = vec![7; 1 << 20];
+        let mut buffer = ReadBuffer::new(&[]);
+        let mut places = std::collections::BTreeSet::new();
+        let mut held = VecDeque::new();
+        for turn in 0..100 {
+            let count = fill(&mut buffer, &bytes);
+            if turn >= 10 {
+                places.insert(buffer.unread().as_ptr());
+            }
+            held.push_back(buffer.take(count));
+            if held.len() > 3 {
+                held.pop_front();
+            }
+        }
+        assert!(places.len() <= 5, "{}", places.len());
+        assert!(buffer.allocated() <= SPENT_MAX * LARGEST);
+        fill_nothing(&mut buffer);
+        assert_eq!(buffer.allocated(), 0);
     }
 
     #[test]

@@ -65,8 +65,9 @@ pub enum WebSocketError {
 /// A WebSocket whose upgrade is done. It never waits for the peer to read: what is sent is queued, and written by
 /// [`poll_flush`](Self::poll_flush), or before the next read.
 ///
-/// Its memory is bounded whatever the peer does: one read buffer, which grows to 256 KiB at most and is not there while
-/// nothing comes; what the caller has queued; and a few answers to pings.
+/// Its memory is bounded whatever the peer does: a read buffer, which grows to 128 KiB at most; up to eight that it has
+/// handed out and waits for to be used again; what the caller has queued; and a few answers to pings. None of the buffers
+/// is there while nothing comes.
 #[derive(Debug)]
 pub struct WebSocket<S> {
     stream: S,
@@ -234,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 mod tests {
     use super::*;
     use crate::web_socket::frame::write_frame;
-    use crate::web_socket::read_buffer::LARGEST;
+    use crate::web_socket::read_buffer::{HELD_MAX, LARGEST};
     use bytes::BytesMut;
     use tokio::io::{DuplexStream, duplex};
 
@@ -415,7 +416,7 @@ mod tests {
             received += bytes.len();
             assert!(bytes.len() <= LARGEST);
             let held = client.input.allocated();
-            assert!(held <= LARGEST, "{held} bytes are held");
+            assert!(held <= HELD_MAX, "{held} bytes are held");
             if last {
                 break;
             }
