@@ -30,9 +30,9 @@ pub(crate) struct Args {
     /// How often each measurement is taken.
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// How long the consumer stalls in the group `stall`.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    pub(crate) stall: u64,
+    /// How long the consumer stalls in the group `stall`. [default: 5, or 1 with --quick]
+    #[arg(long, value_name = "SECONDS")]
+    stall: Option<u64>,
     /// Leave out the rows of Node.
     #[arg(long)]
     pub(crate) no_node: bool,
@@ -45,6 +45,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// How long the consumer stalls, in seconds.
+    pub(crate) fn stall(&self) -> u64 {
+        self.stall.unwrap_or(if self.quick { 1 } else { 5 })
+    }
+
     pub(crate) fn wants(&self, group: Group) -> bool {
         self.groups.is_empty() || self.groups.contains(&group)
     }

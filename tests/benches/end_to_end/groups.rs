@@ -222,9 +222,9 @@ impl Groups<'_> {
         let stalled = Subject::Link {
             reads_fields: READING,
             links: 1,
-            stall_seconds: self.args.stall,
+            stall_seconds: self.args.stall(),
         };
-        let name = format!("stalled for {} s, without them", self.args.stall);
+        let name = format!("stalled for {} s, without them", self.args.stall());
         let rows = vec![
             Row::new("never stalled", link(READING), plan).limit(),
             Row::new(&name, stalled, plan),
