@@ -42,12 +42,12 @@ fn build(data: &[u8]) -> Option<Cursor> {
         && let Some((&length, rest)) = rest.split_first()
     {
         let (table, key) = rest.split_at(usize::from(length).min(rest.len()));
-        cursor.copy = Some(CopyCursor {
+        cursor.copy = Some(Box::new(CopyCursor {
             copy_start: WallTime(f64::from_be_bytes(*start)),
             table: String::from_utf8_lossy(table).as_ref().into(),
             after_key: key.to_vec().into(),
             order: u32::from(length),
-        });
+        }));
     }
     Some(cursor)
 }

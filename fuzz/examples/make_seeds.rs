@@ -205,7 +205,7 @@ fn cursors() -> Vec<Vec<u8>> {
     };
     let cursors = [None, Some(copy)].map(|copy| Cursor {
         sequence: Sequence(1_747_252_561_003.0),
-        copy,
+        copy: copy.map(Box::new),
     });
     cursors
         .iter()

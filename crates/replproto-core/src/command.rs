@@ -1,5 +1,6 @@
 //! What the core tells the host.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use bytes::Bytes;
@@ -55,7 +56,7 @@ pub enum Command {
     /// This reason no longer holds.
     Resume(PauseReason),
     /// The link is over. Always the last command, and given exactly once.
-    Close(Close),
+    Close(Box<Close>),
 }
 
 /// Names what there is to do, without the contents of messages, records and blobs: it is fit for a log.
@@ -101,4 +102,15 @@ pub enum AbortReason {
     Size,
     /// The link ends.
     Close,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_small() {
+        // One is moved several times for each message, so what is large and rare is boxed.
+        assert!(size_of::<Command>() <= 72, "{}", size_of::<Command>());
+    }
 }

@@ -1,5 +1,6 @@
 //! Where to go on after a link has ended.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -18,7 +19,7 @@ pub struct Cursor {
     /// Everything up to here is durable. 0 while the first base copy is under way.
     pub sequence: Sequence,
     /// A base copy that is under way.
-    pub copy: Option<CopyCursor>,
+    pub copy: Option<Box<CopyCursor>>,
 }
 
 /// How far a base copy has come (`protocol.md` sections 3.2 and 8.3).
@@ -152,12 +153,12 @@ impl Cursor {
         let table = core::str::from_utf8(table).map_err(|_| CursorError::Damaged)?;
         Ok(Self {
             sequence,
-            copy: Some(CopyCursor {
+            copy: Some(Box::new(CopyCursor {
                 copy_start,
                 table: table.into(),
                 after_key: Bytes::copy_from_slice(after_key),
                 order,
-            }),
+            })),
         })
     }
 }
@@ -207,7 +208,7 @@ mod tests {
         );
         (any::<f64>(), proptest::option::of(copy)).prop_map(|(sequence, copy)| Cursor {
             sequence: Sequence(sequence),
-            copy,
+            copy: copy.map(Box::new),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What the application sees.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -24,7 +25,7 @@ pub enum Event {
     /// Changes of records, belonging to the transaction that the next [`Event::EndTransaction`] ends.
     Records(Records),
     /// A record that cannot be used and never will be: passed over. Belongs to the open transaction.
-    RecordSkipped(SkippedRecord),
+    RecordSkipped(Box<SkippedRecord>),
     /// The transaction is complete: make durable what came since the last one, and the cursor if there is one, in one
     /// step. One message gives one end of transaction.
     EndTransaction(EndTransaction),
@@ -36,9 +37,9 @@ pub enum Event {
     CopyCompleted(Checkpoint),
     /// A blob did not come whole. The cursor stays before the first record that needs it, and the blob comes again on a
     /// later link.
-    BlobHeld(BlobFailure),
+    BlobHeld(Box<BlobFailure>),
     /// A blob is gone at the source, or was tried too often. The cursor passes it.
-    BlobGone(BlobFailure),
+    BlobGone(Box<BlobFailure>),
 }
 
 impl Event {

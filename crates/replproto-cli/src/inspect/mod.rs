@@ -183,7 +183,7 @@ impl Link {
                 self.handle(Input::Skipped { records: skipped })?;
             }
             if let Command::Close(close) = command {
-                return Ok(Some(close));
+                return Ok(Some(*close));
             }
             self.acknowledge(command)?;
         }

@@ -1,5 +1,6 @@
 //! How a link ends: what is still said, and that nothing is held afterwards.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -69,10 +70,10 @@ impl Receiver {
             return None;
         };
         self.release_everything();
-        Some(Command::Close(Close {
+        Some(Command::Close(Box::new(Close {
             frame: reason.frame(),
             reason,
-        }))
+        })))
     }
 
     /// Nothing outlives the link.

@@ -13,6 +13,7 @@ mod run;
 mod session;
 mod timers;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use bytes::Bytes;
@@ -505,12 +506,12 @@ impl Receiver {
             self.abort(blob, why);
         }
         self.release(released);
-        let failure = crate::event::BlobFailure {
+        let failure = Box::new(crate::event::BlobFailure {
             blob,
             file,
             record: owner,
             fault,
-        };
+        });
         self.pending.push_back(if is_gone {
             self.stats.blobs_gone += 1;
             (Event::BlobGone(failure), 0)

@@ -1,5 +1,6 @@
 //! From audit entries to runs of records: what lies together is looked at in one go and handed out as one event.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -165,13 +166,13 @@ impl Receiver {
                 self.stats.skipped_undecodable += 1;
                 let BlobOwner { table, key } = owner;
                 let size = key.len() as u64;
-                let event = Event::RecordSkipped(SkippedRecord {
+                let event = Event::RecordSkipped(Box::new(SkippedRecord {
                     table,
                     key,
                     version,
                     kind,
                     error,
-                });
+                }));
                 return Some(self.hand_out(event, size, None));
             }
         }

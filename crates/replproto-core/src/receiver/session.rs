@@ -1,5 +1,6 @@
 //! The conversation with the peer: names, the subscription, base copies, and every deadline of it.
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -169,12 +170,12 @@ impl Session {
         };
         *end = sequence.or(*end);
         let copy = last_row.take().map(|table| {
-            CopyStep::At(CopyCursor {
+            CopyStep::At(Box::new(CopyCursor {
                 copy_start,
                 table,
                 after_key: bytes::Bytes::copy_from_slice(last_key),
                 order,
-            })
+            }))
         });
         Advance {
             sequence: None,

@@ -222,12 +222,12 @@ fn a_copy_that_was_not_asked_for_is_forced() {
 fn interrupted() -> Cursor {
     Cursor {
         sequence: Sequence(0.0),
-        copy: Some(CopyCursor {
+        copy: Some(Box::new(CopyCursor {
             copy_start: WallTime(100.0),
             table: "Dog".into(),
             after_key: bytes::Bytes::from_static(b"b"),
             order: 1,
-        }),
+        })),
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn check_cursor(seed: u64) -> Result {
     });
     let cursor = Cursor {
         sequence: Sequence(rng.below(1 << 41) as f64 + 0.5),
-        copy,
+        copy: copy.map(Box::new),
     };
     let mut bytes = cursor.to_bytes();
     let read = Cursor::from_bytes(&bytes);

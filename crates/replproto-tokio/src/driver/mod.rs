@@ -169,7 +169,7 @@ impl<B: BlobStore> Driver<B> {
             };
             if let Command::Close(close) = command {
                 self.events.clear();
-                return Turn::Closed(close);
+                return Turn::Closed(*close);
             }
             self.carry_out(command);
         }

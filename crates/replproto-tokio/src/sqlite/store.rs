@@ -91,7 +91,7 @@ impl Store {
                         self.on_record(&record, decoded)?;
                     }
                 }
-                Event::RecordSkipped(skipped) => self.on_skipped(&skipped.into())?,
+                Event::RecordSkipped(skipped) => self.on_skipped(&(&**skipped).into())?,
                 Event::EndTransaction(end) => {
                     if let Some(sequence) = end.sequence {
                         self.on_position(sequence)?;

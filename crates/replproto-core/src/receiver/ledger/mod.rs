@@ -7,7 +7,9 @@
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 
 use crate::cursor::{CopyCursor, Cursor};
 use crate::time::Sequence;
@@ -25,7 +27,7 @@ pub(super) struct Advance {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum CopyStep {
     /// All rows up to this one are there.
-    At(CopyCursor),
+    At(Box<CopyCursor>),
     /// All rows are there, and the log goes on from here.
     Complete(Sequence),
 }
@@ -172,7 +174,8 @@ impl Ledger {
         let number = self.transaction();
         self.open = None;
         self.step += 1;
-        let is_first = self.transactions.range(..number).next().is_none();
+        let first = self.transactions.first_key_value();
+        let is_first = first.is_none_or(|(first, _)| *first == number);
         let mut position = self.reached.clone();
         let completes = matches!(advance.copy, Some(CopyStep::Complete(_)));
         let Some(transaction) = self.transactions.get_mut(&number) else {
@@ -249,17 +252,22 @@ impl Ledger {
     }
 
     fn settle(&mut self, number: u64) {
-        if !self
-            .transactions
-            .get(&number)
-            .is_some_and(Transaction::is_settled)
-        {
-            return;
-        }
-        let Some(settled) = self.transactions.remove(&number) else {
+        let Entry::Occupied(transaction) = self.transactions.entry(number) else {
             return;
         };
-        match self.transactions.range_mut(..number).next_back() {
+        if !transaction.get().is_settled() {
+            return;
+        }
+        let settled = transaction.remove();
+        // Mostly it was the first one, which is cheap to see.
+        let first = self.transactions.first_key_value();
+        let before = match first {
+            Some((first, _)) if *first < number => {
+                self.transactions.range_mut(..number).next_back()
+            }
+            _ => None,
+        };
+        match before {
             Some((_, before)) => before.then(settled.advance, settled.step),
             None => self.reach(settled.advance, settled.step),
         }

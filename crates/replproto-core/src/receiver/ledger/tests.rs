@@ -20,12 +20,12 @@ fn at(sequence: f64) -> Advance {
 fn row(key: &'static [u8]) -> Advance {
     Advance {
         sequence: None,
-        copy: Some(CopyStep::At(CopyCursor {
+        copy: Some(CopyStep::At(Box::new(CopyCursor {
             copy_start: WallTime(7.0),
             table: "Dog".into(),
             after_key: bytes::Bytes::from_static(key),
             order: 1,
-        })),
+        }))),
     }
 }
 

@@ -345,7 +345,7 @@ impl Driver {
                 assert_eq!(self.receiver.retained_bytes(), 0);
                 assert_eq!(self.receiver.events_out(), 0);
                 assert_eq!(self.receiver.blob_bytes_out(), 0);
-                self.close = Some(close.clone());
+                self.close = Some((**close).clone());
             }
             _ => {}
         }

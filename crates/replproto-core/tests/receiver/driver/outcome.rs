@@ -31,14 +31,14 @@ impl Driver {
 
     pub(crate) fn held(&self) -> impl Iterator<Item = &BlobFailure> {
         self.events().filter_map(|event| match event {
-            Event::BlobHeld(failure) => Some(failure),
+            Event::BlobHeld(failure) => Some(&**failure),
             _ => None,
         })
     }
 
     pub(crate) fn gone(&self) -> impl Iterator<Item = &BlobFailure> {
         self.events().filter_map(|event| match event {
-            Event::BlobGone(failure) => Some(failure),
+            Event::BlobGone(failure) => Some(&**failure),
             _ => None,
         })
     }
