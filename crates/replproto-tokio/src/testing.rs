@@ -229,12 +229,12 @@ pub(crate) fn copy_completed() -> Event {
 pub(crate) fn in_copy(sequence: f64, start: f64) -> Cursor {
     Cursor {
         sequence: Sequence(sequence),
-        copy: Some(CopyCursor {
+        copy: Some(Box::new(CopyCursor {
             copy_start: WallTime(start),
             table: "Dog".into(),
             after_key: b"a".as_slice().into(),
             order: 1,
-        }),
+        })),
     }
 }
 

@@ -450,12 +450,12 @@ async fn a_blob_is_gone_once() {
     let file = TempFile::new("gone");
     let mut sink = open(&file).await;
     let gone = |file: &str| {
-        Event::BlobGone(BlobFailure {
+        Event::BlobGone(Box::new(BlobFailure {
             blob: None,
             file: file.into(),
             record: None,
             fault: BlobFault::Idle,
-        })
+        }))
     };
     commit(&mut sink, vec![gone("2b"), gone("1a"), gone("2b")], None).await;
     let (replica, link) = link(&file);
