@@ -111,7 +111,9 @@ async fn a_delivery_that_is_kept_holds_up_those_after_it() {
     let mut config = publisher.config();
     small_queue(&mut config, 3);
     let (mut link, mut peer) = open(&publisher, &config).await;
-    peer.put(&["a", "b", "c", "d", "e", "f", "g"], 2.0).await;
+    for number in 0..5 {
+        peer.put(&["a"], f64::from(number) + 2.0).await;
+    }
     let first = next_such(&mut link, is_record).await;
     // The queue is empty up to here, so three more come, one above the mark.
     for _ in 0..3 {
@@ -262,13 +264,37 @@ async fn a_text_message_ends_the_link_with_1003() {
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_websocket_itself_is_told_1002() {
-    let (link, mut peer) = linked().await;
-    peer.socket.get_mut().write_all(&[0xff; 16]).await.unwrap();
-    let (end, frame) = tokio::join!(soon(link.end()), peer.closed());
-    assert_eq!(frame.unwrap().0, 1002);
-    assert_eq!(end.close.reason, CloseReason::TransportLost);
-    assert!(matches!(end.transport, Some(TransportError::Protocol(_))));
+async fn records_come_while_their_message_is_on_its_way() {
+    let (mut link, mut peer) = linked().await;
+    let batch = padded_batch(&["a", "b", "c", "d"], 10_000, 2.0);
+    let stream = peer.socket.get_mut();
+    let mut frame = vec![0x82, 126];
+    frame.extend_from_slice(&(batch.len() as u16).to_be_bytes());
+    frame.extend_from_slice(&batch);
+    let (first, second) = frame.split_at(frame.len() / 2);
+    stream.write_all(first).await.unwrap();
+    next_such(&mut link, is_record).await;
+    stream.write_all(second).await.unwrap();
+    next_such(&mut link, is_end).await;
+    link.shutdown();
+    let end = soon(link.end()).await;
+    assert_eq!(end.stats.records, 4);
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_websocket_itself_is_told_how() {
+    // A reserved bit; a text that is not UTF-8.
+    for (bytes, code) in [(&[0xff; 16][..], 1002), (&[0x81, 1, 0xff], 1007)] {
+        let (link, mut peer) = linked().await;
+        peer.socket.get_mut().write_all(bytes).await.unwrap();
+        let (end, frame) = tokio::join!(soon(link.end()), peer.closed());
+        assert_eq!(frame.unwrap().0, code);
+        assert_eq!(end.close.reason, CloseReason::TransportLost);
+        let Some(TransportError::Protocol(error)) = end.transport else {
+            panic!("{:?}", end.transport);
+        };
+        assert_eq!(error.violation.close_code(), code);
+    }
 }
 
 #[tokio::test]

@@ -33,8 +33,12 @@ pub(crate) use self::socket::{Received, Socket, Transport};
 /// After so many commands the other tasks of the thread get their turn.
 const COMMANDS_PER_TURN: usize = 512;
 
-/// After so many parts of messages that came together they are decoded.
-const PARTS_PER_TURN: usize = 1024;
+/// So many events are handed over together. It also bounds the room that an idle link keeps for them.
+const EVENTS_PER_PUSH: usize = 64;
+
+/// After so many parts of messages that came together they are decoded. It also bounds the room that an idle link keeps for
+/// them.
+const PARTS_PER_TURN: usize = 256;
 
 /// Between two updates of what can be seen from outside.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -113,7 +117,7 @@ impl<B: BlobStore> Driver<B> {
 
     /// Gives the end of the link once no writer of a blob is open any more.
     pub(crate) async fn drive(mut self) -> LinkEnd {
-        self.feed(Input::Connected);
+        self.feed(self.clock.now(), Input::Connected);
         let close = loop {
             self.take_answers();
             match self.turn() {
@@ -129,11 +133,7 @@ impl<B: BlobStore> Driver<B> {
         self.finish(close).await
     }
 
-    fn feed(&mut self, input: Input) {
-        self.feed_at(self.clock.now(), input);
-    }
-
-    fn feed_at(&mut self, now: Instant, input: Input) {
+    fn feed(&mut self, now: Instant, input: Input) {
         self.is_news = true;
         if let Some(recorder) = &self.parts.recorder {
             recorder.input(now, &input);
@@ -146,16 +146,16 @@ impl<B: BlobStore> Driver<B> {
 
     fn take_answers(&mut self) {
         let answers = self.parts.exchange.take_answers();
+        let now = self.clock.now();
         if answers.consumed > 0 {
-            self.feed(Input::Consumed {
-                events: answers.consumed,
-            });
+            let events = answers.consumed;
+            self.feed(now, Input::Consumed { events });
         }
         for input in answers.inputs {
             if let Input::BlobSaved(blob) | Input::BlobFailed { blob, .. } = &input {
                 self.blobs.forget(*blob);
             }
-            self.feed(input);
+            self.feed(now, input);
         }
     }
 
@@ -172,6 +172,9 @@ impl<B: BlobStore> Driver<B> {
                 return Turn::Closed(*close);
             }
             self.carry_out(command);
+            if self.events.len() == EVENTS_PER_PUSH {
+                self.parts.exchange.push(&mut self.events);
+            }
         }
         self.parts.exchange.push(&mut self.events);
         turn
@@ -259,7 +262,7 @@ impl<B: BlobStore> Driver<B> {
                     .poll_timeout()
                     .is_none_or(|at| at <= now)
                 {
-                    self.feed(Input::Tick);
+                    self.feed(now, Input::Tick);
                 }
             }
         }
@@ -284,12 +287,12 @@ impl<B: BlobStore> Driver<B> {
                 Input::TransportLost
             }
         };
-        self.feed_at(now, input);
+        self.feed(now, input);
     }
 
     /// Feeds a part, and those that came together with it: small messages are cheap when they are taken in one go.
     fn on_part(&mut self, now: Instant, bytes: Bytes, last: bool) {
-        self.feed_at(now, Input::Message { bytes, last });
+        self.feed(now, Input::Message { bytes, last });
         for _ in 1..PARTS_PER_TURN {
             if self.parts.receiver.is_paused() {
                 return;
@@ -297,7 +300,7 @@ impl<B: BlobStore> Driver<B> {
             let Some((bytes, last)) = self.parts.socket.next_part() else {
                 return;
             };
-            self.feed_at(now, Input::Message { bytes, last });
+            self.feed(now, Input::Message { bytes, last });
         }
     }
 
@@ -315,7 +318,7 @@ impl<B: BlobStore> Driver<B> {
         {
             self.idle = None;
             self.is_ended_idle = true;
-            self.feed(Input::Shutdown);
+            self.feed(now, Input::Shutdown);
         }
         let phase = self.current_phase();
         let is_due = self

@@ -1,50 +1,85 @@
 //! Events on their way to the sink's thread, with what can be done before they get there.
 
-use replproto_core::{Event, Record};
+use std::mem;
+use std::sync::Arc;
+
+use replproto_core::key::decode_text;
+use replproto_core::{Event, Record, RecordKind, Table, WallTime};
 
 use crate::decode::{self, Undecodable};
 
-/// A batch is sent off when it has so many bytes of decoded records: enough to make up for waking the other thread, and
-/// little enough that both threads are at work soon.
+/// A batch is sent off when its records have so many bytes: enough to make up for waking the other thread, and little
+/// enough that both threads are at work soon. A few batches are in memory at a time.
 const BYTES: usize = 64 << 10;
 
-/// The same in events, most of which may have nothing to decode.
-const EVENTS: usize = 256;
+/// The same in records and other events.
+const STEPS: usize = 256;
 
-/// Some events, with their records decoded. To write to SQLite takes one thread all its time when a link catches up, and
-/// decoding would take as much of it as a third; so it is done where the events come from, while the thread is busy with
-/// the batch before.
+/// Some steps of the peer's log, with their records decoded.
+///
+/// To write to SQLite takes one thread all its time when a link catches up, and decoding would take as much of it as a
+/// third; so it is done where the events come from, while the thread is busy with the batch before. Nothing of the
+/// message is held.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) events: Vec<Event>,
-    pub(super) decoded: Texts,
-}
-
-/// Decoded records in order.
-#[derive(Debug, Default)]
-pub(super) struct Texts {
-    /// The id and the value of each.
+    steps: Vec<Stored>,
+    tables: Vec<Arc<Table>>,
+    /// The ids of the changes.
+    keys: Vec<u8>,
+    /// Of each change the origin, the user, the id and the value.
     text: String,
-    records: Vec<Result<Ends, Undecodable>>,
 }
 
-/// Where the texts of a record end in the text of all.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
+#[derive(Debug)]
+enum Stored {
+    Change(Entry),
+    Undecodable(Entry, Undecodable),
+    Event(Event),
+}
+
+/// A change; the lengths are those of its pieces of the batch's keys and text.
+#[derive(Debug)]
+struct Entry {
+    kind: RecordKind,
+    table: usize,
+    version: f64,
+    expires_at: Option<f64>,
+    key: usize,
+    origin: usize,
+    user: Option<usize>,
     id: usize,
     value: usize,
 }
 
-/// The decoded form of a record.
+/// One step.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    /// A change of a record.
+    Change(Change<'a>),
+    /// One that is to be passed over; its id and its value are empty.
+    Undecodable(Change<'a>, &'a Undecodable),
+    /// Anything else.
+    Event(&'a Event),
+}
+
+/// A change of a record.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a> {
+pub(super) struct Change<'a> {
+    pub(super) kind: RecordKind,
+    pub(super) table: &'a Arc<Table>,
+    pub(super) key: &'a [u8],
+    /// Milliseconds since 1970, like `expires_at`.
+    pub(super) version: f64,
+    pub(super) expires_at: Option<f64>,
+    pub(super) origin: &'a str,
+    pub(super) user: Option<&'a str>,
     /// The id as tagged JSON.
     pub(super) id: &'a str,
     /// The value as JSON; empty if there is none.
     value: &'a str,
 }
 
-impl<'a> Text<'a> {
+impl<'a> Change<'a> {
     /// The value, or what stands for a value that is not there.
     pub(super) const fn value_or(&self, absent: &'static str) -> &'a str {
         if self.value.is_empty() {
@@ -56,44 +91,78 @@ impl<'a> Text<'a> {
 }
 
 impl Batch {
-    /// The next batch of these events; `None` if none is left.
-    pub(super) fn of(events: &mut impl Iterator<Item = Event>) -> Option<Self> {
-        let mut batch = Self::default();
-        while batch.events.len() < EVENTS && batch.decoded.text.len() < BYTES {
-            let Some(event) = events.next() else {
-                break;
-            };
-            if let Event::Records(records) = &event {
-                for record in records {
-                    batch.decoded.push(&record);
-                }
-            }
-            batch.events.push(event);
+    /// Decodes a record.
+    pub(super) fn record(&mut self, record: &Record<'_>) {
+        if !matches!(self.tables.last(), Some(last) if Arc::ptr_eq(last, record.table())) {
+            self.tables.push(record.table().clone());
         }
-        (!batch.events.is_empty()).then_some(batch)
-    }
-}
-
-impl Texts {
-    fn push(&mut self, record: &Record<'_>) {
+        self.keys.extend_from_slice(record.key_bytes());
+        self.text.push_str(record.origin());
+        let user = decode_text(record.user_bytes()).ok();
+        self.text.push_str(user.as_deref().unwrap_or_default());
         let before = self.text.len();
         let decoded = decode::append(record, &mut self.text);
-        self.records.push(decoded.map(|length| Ends {
-            id: before + length,
-            value: self.text.len(),
-        }));
+        let id = decoded.as_ref().map_or(0, |length| *length);
+        let entry = Entry {
+            kind: record.kind(),
+            table: self.tables.len() - 1,
+            version: record.version().0,
+            expires_at: record.expires_at().map(|WallTime(time)| time),
+            key: record.key_bytes().len(),
+            origin: record.origin().len(),
+            user: user.map(|user| user.len()),
+            id,
+            value: self.text.len() - before - id,
+        };
+        self.steps.push(match decoded {
+            Ok(_) => Stored::Change(entry),
+            Err(error) => Stored::Undecodable(entry, error),
+        });
     }
 
-    /// One for each record, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Result<Text<'_>, &Undecodable>> {
-        let mut end = 0;
-        self.records.iter().map(move |ends| {
-            let Ends { id, value } = *ends.as_ref()?;
-            let before = std::mem::replace(&mut end, value);
-            Ok(Text {
-                id: &self.text[before..id],
-                value: &self.text[id..value],
-            })
+    /// Adds an event other than records.
+    pub(super) fn event(&mut self, event: Event) {
+        self.steps.push(Stored::Event(event));
+    }
+
+    /// Whether it should be sent off.
+    pub(super) const fn is_full(&self) -> bool {
+        self.steps.len() >= STEPS || self.keys.len() + self.text.len() >= BYTES
+    }
+
+    /// What has been added, if anything has.
+    pub(super) fn take(&mut self) -> Option<Self> {
+        (!self.steps.is_empty()).then(|| mem::take(self))
+    }
+
+    /// The steps in order.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let mut keys = self.keys.as_slice();
+        let mut text = self.text.as_str();
+        let mut change = move |entry: &Entry| {
+            let mut next = |length| {
+                let (piece, rest) = text.split_at(length);
+                text = rest;
+                piece
+            };
+            let (key, rest) = keys.split_at(entry.key);
+            keys = rest;
+            Change {
+                kind: entry.kind,
+                table: &self.tables[entry.table],
+                key,
+                version: entry.version,
+                expires_at: entry.expires_at,
+                origin: next(entry.origin),
+                user: entry.user.map(&mut next),
+                id: next(entry.id),
+                value: next(entry.value),
+            }
+        };
+        self.steps.iter().map(move |step| match step {
+            Stored::Change(entry) => Step::Change(change(entry)),
+            Stored::Undecodable(entry, error) => Step::Undecodable(change(entry), error),
+            Stored::Event(event) => Step::Event(event),
         })
     }
 }
@@ -103,49 +172,66 @@ mod tests {
     use super::*;
     use crate::testing::{end, put, records};
 
-    fn texts(batch: &Batch) -> Vec<Option<(&str, &str)>> {
-        let texts = batch.decoded.iter();
-        texts
-            .map(|text| text.ok().map(|text| (text.id, text.value_or("absent"))))
-            .collect()
+    fn add(batch: &mut Batch, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Records(records) => records.iter().for_each(|it| batch.record(&it)),
+                event => batch.event(event),
+            }
+        }
     }
 
     #[test]
-    fn each_record_has_its_texts_and_one_that_cannot_be_read_leaves_nothing() {
-        let mut events = records(&[
+    fn each_record_has_its_pieces_and_one_that_cannot_be_read_leaves_none() {
+        let mut batch = Batch::default();
+        let changes = [
             put("a", 1.0, &[("n", 1.0)]),
-            put("b", 1.0, &[]).with(1, vec![0x91, 0xc1]),
-            put("c", 1.0, &[]).with(1, Vec::new()),
-        ]);
-        events.insert(1, end(None));
-        events.extend(records(&[put("d", 1.0, &[("n", 4.0)])]));
-        let batch = Batch::of(&mut events.into_iter()).unwrap();
-        assert_eq!(batch.events.len(), 5);
+            put("broken", 2.0, &[]).with(1, vec![0x91, 0xc1]),
+            put("c", 3.0, &[]).with(1, Vec::new()).of("Cat"),
+        ];
+        add(&mut batch, records(&changes));
+        add(&mut batch, vec![end(None)]);
+        add(&mut batch, records(&[put("d", 4.0, &[("n", 4.0)])]));
+        let steps: Vec<_> = batch
+            .steps()
+            .map(|step| match step {
+                Step::Change(it) | Step::Undecodable(it, _) => (
+                    it.table.name().as_str(),
+                    str::from_utf8(it.key).unwrap(),
+                    it.origin,
+                    it.id,
+                    it.value_or("absent"),
+                ),
+                Step::Event(_) => ("", "", "", "", "an event"),
+            })
+            .collect();
         assert_eq!(
-            texts(&batch),
+            steps,
             [
-                Some(("\"a\"", r#"{"n":1}"#)),
-                None,
-                Some(("\"c\"", "absent")),
-                Some(("\"d\"", r#"{"n":4}"#)),
+                ("Dog", "a", "node-a", "\"a\"", r#"{"n":1}"#),
+                ("Dog", "broken", "node-a", "", "absent"),
+                ("Cat", "c", "node-a", "\"c\"", "absent"),
+                ("", "", "", "", "an event"),
+                ("Dog", "d", "node-a", "\"d\"", r#"{"n":4}"#),
             ]
         );
     }
 
     #[test]
-    fn a_batch_is_bounded_in_events_and_in_bytes() {
-        let small = vec![end(None); EVENTS + 1];
-        let mut events = small.into_iter();
-        let mut sizes = std::iter::from_fn(|| Batch::of(&mut events));
-        assert_eq!(sizes.next().unwrap().events.len(), EVENTS);
-        assert_eq!(sizes.next().unwrap().events.len(), 1);
-        assert!(sizes.next().is_none());
+    fn a_batch_is_full_by_its_steps_or_by_its_bytes() {
+        let mut batch = Batch::default();
+        assert!(batch.take().is_none());
+        add(&mut batch, vec![end(None); STEPS - 1]);
+        assert!(!batch.is_full());
+        add(&mut batch, vec![end(None)]);
+        assert!(batch.is_full());
+        assert_eq!(batch.take().unwrap().steps().count(), STEPS);
 
         let name = "x".repeat(BYTES / 2);
-        let large = records(&vec![put("a", 1.0, &[(&name, 1.0)]); 5]);
-        let mut events = large.into_iter();
-        let sizes = std::iter::from_fn(|| Batch::of(&mut events));
-        let sizes: Vec<usize> = sizes.map(|batch| batch.events.len()).collect();
-        assert_eq!(sizes, [2, 2, 1]);
+        let large = || records(&[put("a", 1.0, &[(&name, 1.0)])]);
+        add(&mut batch, large());
+        assert!(!batch.is_full());
+        add(&mut batch, large());
+        assert!(batch.is_full());
     }
 }

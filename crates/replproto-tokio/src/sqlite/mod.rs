@@ -145,6 +145,17 @@ impl SqliteSink {
         }
     }
 
+    /// Sends what the batch holds. A batch is stored, one may wait, and the next one is filled meanwhile.
+    async fn send(&self, batch: &mut Batch) -> Result<Option<Answer<Applied>>, SqliteError> {
+        match batch.take() {
+            Some(batch) => self
+                .request(|reply| Request::Apply(batch, reply))
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, SqliteError> {
         self.request(request)
             .await?
@@ -165,12 +176,25 @@ impl Sink for SqliteSink {
     }
 
     async fn apply(&mut self, events: Vec<Event>) -> Result<Applied, SqliteError> {
-        let mut events = events.into_iter();
+        let mut batch = Batch::default();
         let mut answers = Vec::new();
-        while let Some(batch) = Batch::of(&mut events) {
-            let request = |reply| Request::Apply(batch, reply);
-            answers.push(self.request(request).await?);
+        for event in events {
+            match event {
+                Event::Records(records) => {
+                    for record in &records {
+                        batch.record(&record);
+                        if batch.is_full() {
+                            answers.extend(self.send(&mut batch).await?);
+                        }
+                    }
+                }
+                event => batch.event(event),
+            }
+            if batch.is_full() {
+                answers.extend(self.send(&mut batch).await?);
+            }
         }
+        answers.extend(self.send(&mut batch).await?);
         let mut applied = Applied::default();
         for answer in answers {
             applied.skipped += answer.await.map_err(|_| SqliteError::Stopped)??.skipped;

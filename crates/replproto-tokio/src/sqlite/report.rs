@@ -2,18 +2,19 @@
 
 use std::fmt::Write;
 
+use replproto_core::RecordKind;
 use replproto_core::event::SkippedRecord;
-use replproto_core::{Record, RecordKind};
 
+use super::batch::Change;
 use crate::decode::Undecodable;
 
 /// One line of the log of events: table, id, kind, version and origin, separated by tabs. The id is the hexadecimal form
 /// of its bytes, the version that of its eight bytes.
-pub(super) fn write_event_line(record: &Record<'_>, out: &mut String) {
+pub(super) fn write_event_line(change: &Change<'_>, out: &mut String) {
     out.clear();
-    out.push_str(record.table().name());
+    out.push_str(change.table.name());
     out.push('\t');
-    for byte in record.key_bytes() {
+    for byte in change.key {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         out.push(char::from(DIGITS[usize::from(byte >> 4)]));
         out.push(char::from(DIGITS[usize::from(byte & 15)]));
@@ -22,9 +23,9 @@ pub(super) fn write_event_line(record: &Record<'_>, out: &mut String) {
     let _ = write!(
         out,
         "\t{}\t{:016x}\t{}",
-        record.kind(),
-        record.version().0.to_bits(),
-        record.origin()
+        change.kind,
+        change.version.to_bits(),
+        change.origin
     );
 }
 
@@ -39,12 +40,12 @@ pub(super) struct Skipped<'a> {
 }
 
 impl<'a> Skipped<'a> {
-    pub(super) fn by_store(record: &'a Record, error: &Undecodable) -> Self {
+    pub(super) fn by_store(change: &Change<'a>, error: &Undecodable) -> Self {
         Self {
-            table: record.table().name(),
-            key: record.key_bytes(),
-            version: record.version().0,
-            kind: record.kind(),
+            table: change.table.name(),
+            key: change.key,
+            version: change.version,
+            kind: change.kind,
             error: error.to_string(),
         }
     }

@@ -4,20 +4,19 @@ use std::path::Path;
 use std::rc::Rc;
 
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
-use replproto_core::key::decode_text;
-use replproto_core::{Cursor, Event, Record, RecordKind, Sequence, StoredCursor, WallTime};
+use replproto_core::{Cursor, Event, RecordKind, Sequence, StoredCursor, WallTime};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteOptions;
-use super::batch::{Batch, Text};
+use super::batch::{Batch, Change, Step};
 use super::error::{AtPath, SqliteError};
 use super::link::{Copy, CopyState, Link, read_cursor};
 use super::report::{Skipped, write_event_line};
 use super::schema::{self, Guard};
 use super::tables::{DataTable, Tables};
 use super::tombstones::Tombstones;
-use crate::decode::{NO_CHANGES, NO_VALUE, Undecodable};
+use crate::decode::{NO_CHANGES, NO_VALUE};
 use crate::patch;
 use crate::sink::{Applied, Stored};
 
@@ -78,30 +77,14 @@ impl Store {
 
     pub(super) fn apply(&mut self, batch: &Batch) -> rusqlite::Result<Applied> {
         let mut applied = Applied::default();
-        let mut decoded = batch.decoded.iter();
-        for event in &batch.events {
-            match event {
-                Event::Schema(schema) => self.on_schema(schema)?,
-                Event::Table(table) => {
-                    self.table(table.name())?;
+        for step in batch.steps() {
+            match step {
+                Step::Change(change) => self.on_change(&change)?,
+                Step::Undecodable(change, error) => {
+                    applied.skipped += 1;
+                    self.on_skipped(&Skipped::by_store(&change, error))?;
                 }
-                Event::Records(records) => {
-                    for (record, decoded) in records.into_iter().zip(&mut decoded) {
-                        applied.skipped += u64::from(decoded.is_err());
-                        self.on_record(&record, decoded)?;
-                    }
-                }
-                Event::RecordSkipped(skipped) => self.on_skipped(&(&**skipped).into())?,
-                Event::EndTransaction(end) => {
-                    if let Some(sequence) = end.sequence {
-                        self.on_position(sequence)?;
-                    }
-                }
-                Event::CopyStarted(copy) => self.on_copy_started(copy)?,
-                Event::CopyCompleted(_) => self.on_copy_completed()?,
-                Event::BlobGone(failure) => self.on_blob_gone(failure)?,
-                // Checkpoints come with the commit; a blob that is held comes again.
-                _ => {}
+                Step::Event(event) => self.on_event(event)?,
             }
         }
         Ok(applied)
@@ -145,6 +128,23 @@ impl Store {
         self.tables.open(&self.connection, self.guard.link, name)
     }
 
+    fn on_event(&mut self, event: &Event) -> rusqlite::Result<()> {
+        match event {
+            Event::Schema(schema) => self.on_schema(schema),
+            Event::Table(table) => self.table(table.name()).map(drop),
+            Event::RecordSkipped(skipped) => self.on_skipped(&(&**skipped).into()),
+            Event::EndTransaction(end) => match end.sequence {
+                Some(sequence) => self.on_position(sequence),
+                None => Ok(()),
+            },
+            Event::CopyStarted(copy) => self.on_copy_started(copy),
+            Event::CopyCompleted(_) => self.on_copy_completed(),
+            Event::BlobGone(failure) => self.on_blob_gone(failure),
+            // Checkpoints come with the commit; a blob that is held comes again.
+            _ => Ok(()),
+        }
+    }
+
     fn on_schema(&mut self, schema: &Schema) -> rusqlite::Result<()> {
         // A new subscription may go back in the log.
         self.tombstones.on_new_run(&self.connection)?;
@@ -171,92 +171,70 @@ impl Store {
         }
     }
 
-    fn on_record(
-        &mut self,
-        record: &Record<'_>,
-        decoded: Result<Text<'_>, &Undecodable>,
-    ) -> rusqlite::Result<()> {
-        match decoded {
-            Ok(text) => self.change(record, text),
-            Err(error) => self.on_skipped(&Skipped::by_store(record, error)),
-        }
-    }
-
-    fn change(&mut self, record: &Record<'_>, decoded: Text<'_>) -> rusqlite::Result<()> {
+    fn on_change(&mut self, change: &Change<'_>) -> rusqlite::Result<()> {
         if self.keep_events {
-            write_event_line(record, &mut self.line);
+            write_event_line(change, &mut self.line);
             self.connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO _replproto_event (link, line) VALUES (?1, ?2)",
                 )?
                 .execute(params![self.guard.link, self.line])?;
         }
-        let table = self.table(record.table().name())?;
-        match record.kind() {
-            RecordKind::Put => self.put(&table, record, decoded, decoded.value_or(NO_VALUE)),
-            RecordKind::Patch => self.patch(&table, record, decoded),
-            RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, record),
+        let table = self
+            .tables
+            .of(&self.connection, self.guard.link, change.table)?;
+        match change.kind {
+            RecordKind::Put => self.put(&table, change, change.value_or(NO_VALUE)),
+            RecordKind::Patch => self.patch(&table, change),
+            RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, change),
             // Messages and relocations change no record, and later kinds are not known to.
             _ => Ok(()),
         }
     }
 
     /// Whether nothing newer is there. A tombstone that is not newer is removed.
-    fn revive(&self, table: &DataTable, record: &Record<'_>) -> rusqlite::Result<bool> {
-        let key = record.key_bytes();
+    fn revive(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<bool> {
+        let key = change.key;
         match self.tombstones.version(&self.connection, table.id, key)? {
-            Some(deleted) if deleted > record.version().0 => Ok(false),
+            Some(deleted) if deleted > change.version => Ok(false),
             Some(_) => Tombstones::remove(&self.connection, table.id, key).map(|()| true),
             None => Ok(true),
         }
     }
 
-    fn put(
-        &self,
-        table: &DataTable,
-        record: &Record<'_>,
-        decoded: Text<'_>,
-        value: &str,
-    ) -> rusqlite::Result<()> {
-        let key = record.key_bytes();
-        if !self.revive(table, record)? {
+    fn put(&self, table: &DataTable, change: &Change<'_>, value: &str) -> rusqlite::Result<()> {
+        if !self.revive(table, change)? {
             return Ok(());
         }
-        let user = decode_text(record.user_bytes()).ok();
         let changed = self
             .connection
             .prepare_cached(&table.put)?
             .execute(params![
-                key,
-                decoded.id,
-                record.version().0,
-                record.origin().as_str(),
-                user,
-                record.expires_at().map(|WallTime(time)| time),
+                change.key,
+                change.id,
+                change.version,
+                change.origin,
+                change.user,
+                change.expires_at,
                 self.link.copy.mark_now(),
                 value,
             ])?;
         if changed == 0 {
-            self.mark(table, key)?;
+            self.mark(table, change.key)?;
         }
         Ok(())
     }
 
-    fn patch(
-        &self,
-        table: &DataTable,
-        record: &Record<'_>,
-        decoded: Text<'_>,
-    ) -> rusqlite::Result<()> {
-        let key = record.key_bytes();
-        let changes = decoded.value_or(NO_CHANGES);
+    fn patch(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<()> {
+        let key = change.key;
+        let changes = change.value_or(NO_CHANGES);
         let mut read = self.connection.prepare_cached(&table.read)?;
         let mut rows = read.query([key])?;
         let Some(row) = rows.next()? else {
-            return self.put(table, record, decoded, changes);
+            return self.put(table, change, changes);
         };
         let version: f64 = row.get(0)?;
-        if version > record.version().0 {
+        if version > change.version {
             return self.mark(table, key);
         }
         let old = row.get_ref(1)?.as_str()?;
@@ -264,11 +242,11 @@ impl Store {
             rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error))
         })?;
         drop(rows);
-        self.put(table, record, decoded, &merged)
+        self.put(table, change, &merged)
     }
 
-    fn remove(&mut self, table: &DataTable, record: &Record<'_>) -> rusqlite::Result<()> {
-        let (key, version) = (record.key_bytes(), record.version().0);
+    fn remove(&mut self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<()> {
+        let (key, version) = (change.key, change.version);
         let deleted = self.tombstones.version(&self.connection, table.id, key)?;
         if deleted.is_some_and(|deleted| deleted > version) {
             return Ok(());
@@ -428,15 +406,18 @@ mod tests {
             .map(|number| put(&format!("k{number}"), 1.0, &[("n", 1.0)]))
             .collect();
         let records = crate::testing::records(&records);
-        let apply = |store: &mut Store, events: &[Event]| {
-            let mut events = events.iter().cloned();
-            std::iter::from_fn(|| Batch::of(&mut events)).try_for_each(|batch| {
-                store.apply(&batch)?;
-                Ok(())
-            })
+        let batch = |events: &[Event]| {
+            let mut batch = Batch::default();
+            for event in events {
+                let Event::Records(records) = event else {
+                    panic!("{event:?}");
+                };
+                records.iter().for_each(|record| batch.record(&record));
+            }
+            batch
         };
         store.begin().unwrap();
-        apply(&mut store, &records[..100]).unwrap();
+        store.apply(&batch(&records[..100])).unwrap();
         store.commit(Some(&at(1.0))).unwrap();
         let pages: i64 = file.query("PRAGMA page_count");
         let limit = |store: &Store, pages: i64| {
@@ -447,7 +428,7 @@ mod tests {
         };
         limit(&store, pages + 2);
         store.begin().unwrap();
-        let error = apply(&mut store, &records).unwrap_err();
+        let error = store.apply(&batch(&records)).unwrap_err();
         let error = SqliteError::new(file.path(), error);
         assert!(matches!(error, SqliteError::Full { .. }), "{error:?}");
         store.rollback().unwrap();
@@ -456,7 +437,7 @@ mod tests {
 
         limit(&store, 1_000_000);
         store.begin().unwrap();
-        apply(&mut store, &records).unwrap();
+        store.apply(&batch(&records)).unwrap();
         store.commit(None).unwrap();
         assert_eq!(file.query::<i64>("SELECT count(*) FROM Dog"), 2000);
     }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use replproto_core::Table;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::schema::PREFIX;
@@ -52,9 +54,30 @@ impl DataTable {
 
 /// The tables of one link that have been met since the sink was opened or rolled back.
 #[derive(Debug, Default)]
-pub(super) struct Tables(HashMap<Box<str>, Rc<DataTable>>);
+pub(super) struct Tables {
+    by_name: HashMap<Box<str>, Rc<DataTable>>,
+    /// That of the last change, which the next one is likely to be of too.
+    last: Option<(Arc<Table>, Rc<DataTable>)>,
+}
 
 impl Tables {
+    /// Finds the table that a change is of, creating it if it is new.
+    pub(super) fn of(
+        &mut self,
+        connection: &Connection,
+        link: i64,
+        table: &Arc<Table>,
+    ) -> rusqlite::Result<Rc<DataTable>> {
+        if let Some((last, found)) = &self.last
+            && Arc::ptr_eq(last, table)
+        {
+            return Ok(Rc::clone(found));
+        }
+        let found = self.open(connection, link, table.name())?;
+        self.last = Some((Arc::clone(table), Rc::clone(&found)));
+        Ok(found)
+    }
+
     /// Finds a table, creating it if it is new.
     pub(super) fn open(
         &mut self,
@@ -62,11 +85,11 @@ impl Tables {
         link: i64,
         name: &str,
     ) -> rusqlite::Result<Rc<DataTable>> {
-        if let Some(table) = self.0.get(name) {
+        if let Some(table) = self.by_name.get(name) {
             return Ok(Rc::clone(table));
         }
         let table = Rc::new(open(connection, link, name)?);
-        self.0.insert(name.into(), Rc::clone(&table));
+        self.by_name.insert(name.into(), Rc::clone(&table));
         Ok(table)
     }
 
@@ -88,7 +111,7 @@ impl Tables {
 
     /// After a rollback, tables that were new may be gone.
     pub(super) fn forget(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }
 

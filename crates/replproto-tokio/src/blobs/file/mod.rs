@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 pub use self::list::{SavedBlob, SavedBlobs};
 use super::path::blob_path;
@@ -46,6 +46,10 @@ const LOCK: &str = "lock";
 
 /// Smaller pieces are collected up to this many bytes before they are written.
 const COLLECTED_BYTES: usize = 16 << 10;
+
+/// After so many bytes the disk is told to begin with them, so that it is at work while the rest of the blob still comes, and
+/// little is left to wait for at the end.
+const FLUSHED_BYTES: usize = 2 << 20;
 
 /// A file operation failed.
 #[derive(Debug, Error)]
@@ -136,6 +140,8 @@ impl BlobStore for FileBlobStore {
             part: Some(part),
             collected: Vec::new(),
             target,
+            unflushed: 0,
+            flush: None,
         })
     }
 }
@@ -147,6 +153,10 @@ pub struct FileBlobWriter {
     part: Option<Part>,
     collected: Vec<u8>,
     target: PathBuf,
+    /// Bytes that were written since the last flush began.
+    unflushed: usize,
+    /// A flush that was begun before the end.
+    flush: Option<JoinHandle<Result<(), BlobFileError>>>,
 }
 
 impl FileBlobWriter {
@@ -156,6 +166,33 @@ impl FileBlobWriter {
             path: self.target.clone(),
             error: io::Error::other("an earlier write failed or was given up"),
         })
+    }
+
+    /// Lets the disk begin, unless it is still at work on what came before.
+    async fn flush(&mut self, part: &Part) -> Result<(), BlobFileError> {
+        if self
+            .flush
+            .as_ref()
+            .is_some_and(|flush| !flush.is_finished())
+        {
+            return Ok(());
+        }
+        self.end_flush().await?;
+        self.unflushed = 0;
+        let file = part.file.try_clone().during("flush", &part.path)?;
+        let path = part.path.clone();
+        self.flush = Some(spawn_blocking(move || {
+            file.sync_data().during("flush", &path)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the flush that was begun. The system reports a failure to whoever flushes next, and to nobody after.
+    async fn end_flush(&mut self) -> Result<(), BlobFileError> {
+        match self.flush.take() {
+            Some(flush) => joined(flush).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -170,13 +207,18 @@ impl BlobWriter for FileBlobWriter {
             return Ok(());
         }
         let collected = std::mem::take(&mut self.collected);
+        self.unflushed += collected.len() + bytes.len();
         let written = off_thread(move || part.write(&collected)?.write(&bytes)).await?;
+        if self.unflushed >= FLUSHED_BYTES {
+            self.flush(&written).await?;
+        }
         self.part = Some(written);
         Ok(())
     }
 
     async fn save(mut self) -> Result<(), BlobFileError> {
         let part = self.take_part()?;
+        self.end_flush().await?;
         let collected = std::mem::take(&mut self.collected);
         let target = std::mem::take(&mut self.target);
         off_thread(move || part.write(&collected)?.save(&target)).await
@@ -301,7 +343,11 @@ fn remove_unfinished(folder: &Path) -> Result<(), BlobFileError> {
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
+    joined(spawn_blocking(work)).await
+}
+
+async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

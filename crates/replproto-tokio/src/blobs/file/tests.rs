@@ -44,6 +44,7 @@ async fn small_and_large_pieces_come_out_in_order() {
         ("empty", vec![0]),
         ("small", vec![1, 2, 3]),
         ("large", vec![100_000, 10, 0, 16_384, 1, 16_384]),
+        ("flushed", vec![FLUSHED_BYTES / 2; 5]),
     ] {
         let all = save(&store, file, &pieces).await;
         let path = store.path("node-A", "data", file);

@@ -11,7 +11,7 @@ use super::{CONTROL_BYTES_MAX, Role};
 /// No header is longer, in bytes.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
 
-/// What a frame carries (RFC 6455 section 5.2).
+/// What a frame carries: all that RFC 6455 section 5.2 has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// More of the message before it.

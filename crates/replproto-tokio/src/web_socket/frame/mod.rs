@@ -18,6 +18,7 @@ pub use self::reader::{FrameItem, FrameLimits, FrameReader, FrameStep, MessageKi
 pub use self::writer::{close_payload, write_frame};
 
 /// Which end of the connection this one is. A client masks what it sends, and a server does not (RFC 6455 section 5.1).
+/// There is no third one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The one that dialled.

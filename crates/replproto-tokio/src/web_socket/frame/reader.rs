@@ -6,7 +6,7 @@ use super::header::{FrameKind, Header};
 use super::mask::apply_mask;
 use super::utf8::Utf8Check;
 
-/// Whether a message is text or not.
+/// Whether a message is text or not. There is no third kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// UTF-8.
@@ -52,7 +52,7 @@ pub struct FrameStep {
     pub item: Option<FrameItem>,
 }
 
-/// Something that was read.
+/// Something that was read: all that RFC 6455 has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameItem {
     /// The payload is the next part of a message. Only the last part can be empty. The pieces of a text are UTF-8
