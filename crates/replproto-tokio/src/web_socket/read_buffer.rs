@@ -11,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// How much is read at once when little comes.
 const SMALLEST: usize = 4 << 10;
 
-/// How much is read at once when much comes: what may still come out of the buffer after a pause.
-pub(super) const LARGEST: usize = 128 << 10;
+/// How much is read at once when much comes: what may still come out of the buffer after a pause. Larger ones were slower:
+/// an allocator gives them back to the system, which has to clear them anew.
+pub(super) const LARGEST: usize = 64 << 10;
 
 /// How many allocations are kept that parts have taken over: as soon as nobody holds those parts any more they are used
 /// again. To have new ones from the system for each read costs more than to read.
