@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::blobs::BlobStore;
 use crate::connect::{Authorization, ConnectError, Endpoint, dial, upgrade, within};
-use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Transport, TransportError};
+use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Taken, Transport, TransportError};
 use crate::progress::{Phase, Progress, Snapshot};
 use crate::record::Recorder;
 use crate::web_socket::FrameLimits;
@@ -139,6 +139,7 @@ impl Opening {
 #[derive(Debug)]
 pub struct Link {
     exchange: Arc<Exchange>,
+    taken: Taken,
     driver: Driven,
     progress: Progress,
 }
@@ -259,6 +260,7 @@ impl Link {
         });
         Ok(Self {
             exchange,
+            taken: Taken::default(),
             driver: Driven(tokio::spawn(driver.drive())),
             progress: shared.progress.clone(),
         })
@@ -324,8 +326,11 @@ impl Link {
 impl Stream for Link {
     type Item = Delivery;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
-        let next = ready!(self.exchange.poll_delivery(context));
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let Self {
+            exchange, taken, ..
+        } = &mut *self;
+        let next = ready!(exchange.poll_delivery(context, taken));
         Poll::Ready(next.map(|(event, number)| Delivery {
             event,
             place: Place {

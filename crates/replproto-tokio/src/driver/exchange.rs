@@ -1,6 +1,7 @@
 //! What lies between a link's driver and its application.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -14,6 +15,8 @@ use super::clock::Clock;
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) clock: Clock,
+    /// Nothing more is handed out.
+    is_over: AtomicBool,
     state: Mutex<State>,
     driver: AtomicWaker,
     consumer: AtomicWaker,
@@ -27,8 +30,34 @@ struct State {
     /// on.
     deliveries: VecDeque<Place>,
     oldest: u64,
-    /// Nothing more is handed out.
-    is_over: bool,
+}
+
+/// For how many events, deliveries or answers there is room while nothing happens.
+const ROOM_KEPT: usize = 64;
+
+impl State {
+    /// Nothing waits for the application: the room that a burst has taken is given back.
+    fn rest(&mut self) {
+        self.events.shrink_to(ROOM_KEPT);
+        self.deliveries.shrink_to(ROOM_KEPT);
+    }
+}
+
+/// Events that the application has taken together, and looks at one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    events: VecDeque<Event>,
+    /// The number of the first one's delivery.
+    next: u64,
+}
+
+impl Taken {
+    fn pop(&mut self) -> Option<(Event, u64)> {
+        let event = self.events.pop_front()?;
+        let number = self.next;
+        self.next += 1;
+        Some((event, number))
+    }
 }
 
 /// A delivery that was handed out.
@@ -57,6 +86,7 @@ impl Exchange {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
+            is_over: AtomicBool::new(false),
             state: Mutex::default(),
             driver: AtomicWaker::new(),
             consumer: AtomicWaker::new(),
@@ -75,10 +105,8 @@ impl Exchange {
 
     /// Nothing more is handed out; what the application has not seen is dropped.
     pub(crate) fn end(&self) {
-        let mut state = self.state();
-        state.is_over = true;
-        state.events = VecDeque::new();
-        drop(state);
+        self.is_over.store(true, Ordering::Release);
+        self.state().events = VecDeque::new();
         self.consumer.wake();
     }
 
@@ -91,8 +119,16 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn take_answers(&self) -> Answers {
-        std::mem::take(&mut self.state().answers)
+    /// Gives the answers that wait, in the room of those before.
+    pub(crate) fn take_answers(&self, answers: &mut Answers) {
+        answers.consumed = 0;
+        answers.inputs.clear();
+        answers.inputs.shrink_to(ROOM_KEPT);
+        std::mem::swap(answers, &mut self.state().answers);
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     // The application's side.
@@ -103,57 +139,71 @@ impl Exchange {
     }
 
     pub(crate) fn answer_all(&self, inputs: impl IntoIterator<Item = Input>) {
-        let mut state = self.state();
-        state.answers.inputs.extend(inputs);
-        drop(state);
-        self.driver.wake();
+        self.add(|state| state.answers.inputs.extend(inputs));
     }
 
     /// Releases the oldest events.
     pub(crate) fn consume(&self, events: u64) {
-        if events > 0 {
-            self.state().answers.consumed += events;
+        self.add(|state| state.answers.consumed += events);
+    }
+
+    /// Adds to the answers. The driver is woken for the first of those that it takes together.
+    fn add(&self, add: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        let was_empty = state.answers.is_empty();
+        add(&mut state);
+        let is_news = was_empty && !state.answers.is_empty();
+        drop(state);
+        if is_news {
             self.driver.wake();
         }
     }
 
-    /// The next event, with the number of its delivery; `None` once the link is over.
-    pub(crate) fn poll_delivery(&self, context: &mut Context<'_>) -> Poll<Option<(Event, u64)>> {
-        self.consumer.register(context.waker());
-        let mut state = self.state();
-        if state.is_over {
+    /// The next event, with the number of its delivery; `None` once the link is over. Takes all that wait when nothing is left
+    /// of those that were taken before.
+    pub(crate) fn poll_delivery(
+        &self,
+        context: &mut Context<'_>,
+        taken: &mut Taken,
+    ) -> Poll<Option<(Event, u64)>> {
+        if !self.is_over() && taken.events.is_empty() {
+            self.consumer.register(context.waker());
+            let mut state = self.state();
+            std::mem::swap(&mut taken.events, &mut state.events);
+            taken.next = state.oldest + state.deliveries.len() as u64;
+            let places = taken.events.iter().map(|event| Place {
+                count: event.count(),
+                is_released: false,
+            });
+            state.deliveries.extend(places);
+            if taken.events.is_empty() {
+                taken.events.shrink_to(ROOM_KEPT);
+                state.rest();
+            }
+        }
+        if self.is_over() {
+            taken.events = VecDeque::new();
             return Poll::Ready(None);
         }
-        let Some(event) = state.events.pop_front() else {
-            return Poll::Pending;
-        };
-        let number = state.oldest + state.deliveries.len() as u64;
-        state.deliveries.push_back(Place {
-            count: event.count(),
-            is_released: false,
-        });
-        Poll::Ready(Some((event, number)))
+        taken
+            .pop()
+            .map_or(Poll::Pending, |next| Poll::Ready(Some(next)))
     }
 
     /// Releases a delivery: the places of the oldest ones without a gap are given back.
     pub(crate) fn release(&self, number: u64) {
-        let mut state = self.state();
-        let Some(index) = number.checked_sub(state.oldest) else {
-            return;
-        };
-        if let Some(place) = state.deliveries.get_mut(index as usize) {
-            place.is_released = true;
-        }
-        let mut consumed = 0;
-        while let Some(place) = state.deliveries.pop_front_if(|place| place.is_released) {
-            state.oldest += 1;
-            consumed += place.count;
-        }
-        state.answers.consumed += consumed;
-        drop(state);
-        if consumed > 0 {
-            self.driver.wake();
-        }
+        self.add(|state| {
+            let Some(index) = number.checked_sub(state.oldest) else {
+                return;
+            };
+            if let Some(place) = state.deliveries.get_mut(index as usize) {
+                place.is_released = true;
+            }
+            while let Some(place) = state.deliveries.pop_front_if(|place| place.is_released) {
+                state.oldest += 1;
+                state.answers.consumed += place.count;
+            }
+        });
     }
 
     /// Lets the application look at the events that wait, and take some. It is asked again when there are more.
@@ -164,13 +214,16 @@ impl Exchange {
         mut take: impl FnMut(&mut VecDeque<Event>) -> Option<T>,
     ) -> Poll<Option<T>> {
         self.consumer.register(context.waker());
-        let mut state = self.state();
-        if state.is_over {
+        if self.is_over() {
             return Poll::Ready(None);
         }
+        let mut state = self.state();
         match take(&mut state.events) {
             Some(taken) => Poll::Ready(Some(taken)),
-            None => Poll::Pending,
+            None => {
+                state.rest();
+                Poll::Pending
+            }
         }
     }
 
@@ -193,23 +246,26 @@ mod tests {
         exchange
     }
 
-    fn deliver(exchange: &Exchange) -> Poll<Option<u64>> {
+    fn deliver(exchange: &Exchange, taken: &mut Taken) -> Poll<Option<u64>> {
         exchange
-            .poll_delivery(&mut Context::from_waker(Waker::noop()))
+            .poll_delivery(&mut Context::from_waker(Waker::noop()), taken)
             .map(|delivery| delivery.map(|(_, number)| number))
     }
 
     fn consumed(exchange: &Exchange) -> u64 {
-        exchange.take_answers().consumed
+        let mut answers = Answers::default();
+        exchange.take_answers(&mut answers);
+        answers.consumed
     }
 
     #[tokio::test]
     async fn places_are_given_back_in_order() {
         let exchange = exchange(4);
+        let mut taken = Taken::default();
         for number in 0..4 {
-            assert_eq!(deliver(&exchange), Poll::Ready(Some(number)));
+            assert_eq!(deliver(&exchange, &mut taken), Poll::Ready(Some(number)));
         }
-        assert_eq!(deliver(&exchange), Poll::Pending);
+        assert_eq!(deliver(&exchange, &mut taken), Poll::Pending);
         exchange.release(1);
         exchange.release(3);
         assert_eq!(consumed(&exchange), 0);
@@ -218,7 +274,7 @@ mod tests {
         exchange.release(2);
         assert_eq!(consumed(&exchange), 2);
         exchange.push(&mut vec![schema("a")]);
-        assert_eq!(deliver(&exchange), Poll::Ready(Some(4)));
+        assert_eq!(deliver(&exchange, &mut taken), Poll::Ready(Some(4)));
         exchange.release(4);
         exchange.release(4);
         assert_eq!(consumed(&exchange), 1);
@@ -227,8 +283,9 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_delivered_after_the_end() {
         let exchange = exchange(2);
-        assert_eq!(deliver(&exchange), Poll::Ready(Some(0)));
+        let mut taken = Taken::default();
+        assert_eq!(deliver(&exchange, &mut taken), Poll::Ready(Some(0)));
         exchange.end();
-        assert_eq!(deliver(&exchange), Poll::Ready(None));
+        assert_eq!(deliver(&exchange, &mut taken), Poll::Ready(None));
     }
 }

@@ -25,7 +25,8 @@ use crate::record::Recorder;
 
 pub(crate) use self::blobs::BlobTasks;
 pub(crate) use self::clock::Clock;
-pub(crate) use self::exchange::Exchange;
+use self::exchange::Answers;
+pub(crate) use self::exchange::{Exchange, Taken};
 pub(crate) use self::idle::IdleClock;
 pub use self::socket::TransportError;
 pub(crate) use self::socket::{Received, Socket, Transport};
@@ -68,6 +69,8 @@ pub(crate) struct Driver<B> {
     idle: Option<IdleClock>,
     /// Events of this turn.
     events: Vec<Event>,
+    /// Empty between two turns.
+    answers: Answers,
     /// When the progress was told last, and whether something has happened since.
     told: Option<Instant>,
     is_news: bool,
@@ -105,6 +108,7 @@ impl<B: BlobStore> Driver<B> {
                 .until_idle
                 .map(|limit| IdleClock::new(limit, clock.now())),
             events: Vec::new(),
+            answers: Answers::default(),
             told: None,
             is_news: true,
             phase: Phase::SettingUp,
@@ -145,18 +149,20 @@ impl<B: BlobStore> Driver<B> {
     }
 
     fn take_answers(&mut self) {
-        let answers = self.parts.exchange.take_answers();
+        let mut answers = std::mem::take(&mut self.answers);
+        self.parts.exchange.take_answers(&mut answers);
         let now = self.clock.now();
         if answers.consumed > 0 {
             let events = answers.consumed;
             self.feed(now, Input::Consumed { events });
         }
-        for input in answers.inputs {
+        for input in answers.inputs.drain(..) {
             if let Input::BlobSaved(blob) | Input::BlobFailed { blob, .. } = &input {
                 self.blobs.forget(*blob);
             }
             self.feed(now, input);
         }
+        self.answers = answers;
     }
 
     /// Carries out commands, but not too many.
