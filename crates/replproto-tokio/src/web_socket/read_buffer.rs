@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// How much is read at once when little comes.
 const SMALLEST: usize = 4 << 10;
 
-/// How much is read at once when much comes: what may still come out of the buffer after a pause. Larger ones were slower:
-/// an allocator gives them back to the system, which has to clear them anew.
+/// How much is read at once when much comes: what may still come out of the buffer after a pause. Two and four times as
+/// much were not faster.
 pub(super) const LARGEST: usize = 64 << 10;
 
 /// How many allocations are kept that parts have taken over: as soon as nobody holds those parts any more they are used
@@ -77,7 +77,8 @@ impl ReadBuffer {
         self.allocated + self.spent.len() * self.size
     }
 
-    /// Reads once, as much as comes. Gives how many bytes; 0 at the end.
+    /// Reads once, as much as comes. Gives how many bytes; 0 at the end. What is unread is less than [`SMALLEST`]: at most
+    /// an incomplete header or control frame.
     pub(super) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
@@ -238,7 +239,7 @@ mod tests {
     proptest! {
         #[test]
         fn gives_what_came_and_no_part_keeps_more_than_twice_its_length(
-            steps in prop::collection::vec((0..20_000usize, 0..20_000usize, any::<bool>()), 1..60),
+            steps in prop::collection::vec((0..20_000usize, 1..20_000usize, any::<bool>()), 1..60),
         ) {
             let bytes: Vec<u8> = (0..600_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
             let mut buffer = ReadBuffer::new(&bytes[..100]);
@@ -246,18 +247,21 @@ mod tests {
             let mut parts = Vec::new();
             for (come, take, is_skipped) in steps {
                 read += fill(&mut buffer, &bytes[read..(read + come).min(bytes.len())]);
-                let take = take.min(read - taken);
-                let allocated = buffer.allocated;
-                prop_assert!(allocated <= LARGEST.max(2 * (read - taken)));
-                if is_skipped {
-                    buffer.skip(take);
-                } else {
-                    let part = buffer.take(take);
-                    prop_assert!(2 * take >= allocated || part.is_unique() || take == 0);
-                    parts.push((taken, part));
+                // Some is left over, but less than a buffer.
+                while read - taken >= SMALLEST {
+                    let take = take.min(read - taken);
+                    let allocated = buffer.allocated;
+                    prop_assert!(allocated <= LARGEST);
+                    if is_skipped {
+                        buffer.skip(take);
+                    } else {
+                        let part = buffer.take(take);
+                        prop_assert!(2 * take >= allocated || part.is_unique());
+                        parts.push((taken, part));
+                    }
+                    taken += take;
+                    prop_assert_eq!(&*buffer.unread(), &bytes[taken..read]);
                 }
-                taken += take;
-                prop_assert_eq!(&*buffer.unread(), &bytes[taken..read]);
             }
             for (at, part) in parts {
                 prop_assert_eq!(&part[..], &bytes[at..at + part.len()]);

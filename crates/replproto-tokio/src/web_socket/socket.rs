@@ -65,7 +65,7 @@ pub enum WebSocketError {
 /// A WebSocket whose upgrade is done. It never waits for the peer to read: what is sent is queued, and written by
 /// [`poll_flush`](Self::poll_flush), or before the next read.
 ///
-/// Its memory is bounded whatever the peer does: a read buffer, which grows to 128 KiB at most; up to eight that it has
+/// Its memory is bounded whatever the peer does: a read buffer, which grows to 64 KiB at most; up to eight that it has
 /// handed out and waits for to be used again; what the caller has queued; and a few answers to pings. None of the buffers
 /// is there while nothing comes.
 #[derive(Debug)]
