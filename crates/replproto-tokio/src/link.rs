@@ -42,21 +42,28 @@ pub struct LinkConfig {
 
 impl LinkConfig {
     /// A link of the node `node_name` to a peer, for one of its databases, with every default. The marks of the consumer's
-    /// queue are those of this adapter: 4,096 and 2,048 events.
+    /// queue are those of this adapter: 4,096 and 2,048 events. So are those of what is not durable, 2,048 and 1,024
+    /// transactions: small ones share a commit of the store.
     pub fn new(
         endpoint: Endpoint,
         node_name: impl Into<String>,
         database: impl Into<String>,
     ) -> Self {
         let mut core = Config::new(node_name, database);
-        let Marks { high, low } = core.flow.consumer;
-        core.flow.consumer = Marks::new(
-            Level {
-                items: 4096,
-                ..high
-            },
-            Level { items: 2048, ..low },
-        );
+        let items = |marks: Marks, high, low| {
+            Marks::new(
+                Level {
+                    items: high,
+                    ..marks.high
+                },
+                Level {
+                    items: low,
+                    ..marks.low
+                },
+            )
+        };
+        core.flow.consumer = items(core.flow.consumer, 4096, 2048);
+        core.flow.commits = items(core.flow.commits, 2048, 1024);
         Self {
             endpoint,
             authorization: None,
