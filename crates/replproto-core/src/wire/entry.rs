@@ -135,7 +135,7 @@ impl Entry {
     ///
     /// # Errors
     /// As [`Entry::parse`].
-    #[inline]
+    #[inline(always)]
     pub fn parse_after(action: Action, entry: &[u8]) -> Result<Self, WireError> {
         match Self::parse_plain(action, entry) {
             Some(plain) => Ok(plain),
@@ -183,6 +183,7 @@ impl Entry {
         })
     }
 
+    #[cold]
     #[inline(never)]
     fn parse_any(action: Action, entry: &[u8]) -> Result<Self, WireError> {
         let flags = action.flags;
