@@ -9,6 +9,7 @@ use crate::time::Sequence;
 use crate::wire::Message;
 
 use super::blobs::AckError;
+use super::inbox::ROOM_KEPT;
 use super::ledger::NeverHandedOut;
 use super::timers::Timer;
 use super::{EventOut, Receiver};
@@ -40,6 +41,9 @@ impl Receiver {
             if level.items == 0 {
                 self.events_out.pop_front();
             }
+        }
+        if self.events_out.is_empty() {
+            self.events_out.shrink_to(ROOM_KEPT);
         }
         self.note_starvation();
         if events > 0 {

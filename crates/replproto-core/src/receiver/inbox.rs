@@ -14,8 +14,8 @@ pub(crate) const PART_OVERHEAD: u64 = 128;
 /// byte must not cost [`PART_OVERHEAD`] for each of them.
 const COALESCE: usize = 4096;
 
-/// Slots that are kept for reuse when nothing is held.
-const SLOTS_KEPT: usize = 64;
+/// For how many parts and events there is room while nothing is held: what a burst has taken beyond it is given back.
+pub(super) const ROOM_KEPT: usize = 64;
 
 /// The charge of one part, for as long as anything holds it.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ impl Holds {
         }
         let charge = hold.charge;
         self.free.push(slot.0);
-        if self.free.len() == self.slots.len() && self.slots.len() > SLOTS_KEPT {
+        if self.free.len() == self.slots.len() && self.slots.len() > ROOM_KEPT {
             // Nothing is held: give back what a burst of parts has taken.
             self.slots = Vec::new();
             self.free = Vec::new();
@@ -232,6 +232,9 @@ impl Inbox {
     fn pop(&mut self, gauge: &mut Gauge) {
         if let Some(part) = self.parts.pop_front() {
             self.drop_hold(part.slot, gauge);
+        }
+        if self.parts.is_empty() {
+            self.parts.shrink_to(ROOM_KEPT);
         }
     }
 

@@ -44,6 +44,23 @@ pub trait BlobWriter: Send + 'static {
     /// They cannot be written.
     fn write(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
+    /// Takes several pieces, in order: those that came while the one before was written. A store for which each call is dear
+    /// takes them together; others need not care.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn write_all(
+        &mut self,
+        pieces: Vec<Bytes>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async move {
+            for piece in pieces {
+                self.write(piece).await?;
+            }
+            Ok(())
+        }
+    }
+
     /// Puts the blob in its place, durably when it returns.
     ///
     /// # Errors

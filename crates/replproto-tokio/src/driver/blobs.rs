@@ -12,6 +12,9 @@ use super::exchange::Exchange;
 use crate::blobs::{BlobInfo, BlobStore, BlobWriter};
 use crate::describe::describe;
 
+/// As many chunks are given to a writer together at most.
+const CHUNKS_PER_WRITE: usize = 64;
+
 /// One task for each open transfer, so that a slow blob holds up neither the link nor the others. The chunks that wait
 /// are bounded by the core: it hands out no more until they are written.
 #[derive(Debug)]
@@ -141,13 +144,16 @@ async fn transfer<B: BlobStore>(
         _ = &mut aborted => return Ok(Outcome::Aborted),
         writer = store.open(info) => writer?,
     };
+    let mut waiting = Vec::new();
     loop {
         let step = async {
-            let Some(Chunk { bytes, is_last }) = chunks.recv().await else {
+            if chunks.recv_many(&mut waiting, CHUNKS_PER_WRITE).await == 0 {
                 return Ok(None);
-            };
-            let length = bytes.len() as u64;
-            writer.write(bytes).await?;
+            }
+            let is_last = waiting.last().is_some_and(|chunk| chunk.is_last);
+            let pieces: Vec<Bytes> = waiting.drain(..).map(|chunk| chunk.bytes).collect();
+            let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+            writer.write_all(pieces).await?;
             Ok(Some((length, is_last)))
         };
         let step = tokio::select! {

@@ -200,15 +200,28 @@ impl BlobWriter for FileBlobWriter {
     type Error = BlobFileError;
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), BlobFileError> {
+        self.write_all(vec![bytes]).await
+    }
+
+    async fn write_all(&mut self, pieces: Vec<Bytes>) -> Result<(), BlobFileError> {
         let part = self.take_part()?;
-        if self.collected.len() + bytes.len() <= COLLECTED_BYTES {
-            self.collected.extend_from_slice(&bytes);
+        let length = self.collected.len() + pieces.iter().map(Bytes::len).sum::<usize>();
+        if length <= COLLECTED_BYTES {
+            for piece in &pieces {
+                self.collected.extend_from_slice(piece);
+            }
             self.part = Some(part);
             return Ok(());
         }
         let collected = std::mem::take(&mut self.collected);
-        self.unflushed += collected.len() + bytes.len();
-        let written = off_thread(move || part.write(&collected)?.write(&bytes)).await?;
+        self.unflushed += length;
+        let written = off_thread(move || {
+            let part = part.write(&collected)?;
+            pieces
+                .iter()
+                .try_fold(part, |part, piece| part.write(piece))
+        })
+        .await?;
         if self.unflushed >= FLUSHED_BYTES {
             self.flush(&written).await?;
         }
