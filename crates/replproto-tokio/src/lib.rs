@@ -4,6 +4,9 @@
 //! link ends, and confirms what is durable. A [`Link`] is one link, as a stream of events that the application takes at its
 //! own pace and confirms itself. Either way the memory is bounded: when the application is slow, the socket is not read.
 //!
+//! Messages are decoded while they arrive: a [`web_socket`] hands over their parts, so a message of a gigabyte takes no more
+//! memory than a small one.
+//!
 //! Where the records go is a [`Sink`]: `SqliteSink` (feature `sqlite`, on by default) keeps them as tables that any SQLite
 //! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each
 //! in a file.
