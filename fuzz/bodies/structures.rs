@@ -7,8 +7,8 @@ use replproto_core::value::{Dictionary, RawValue};
 use super::alloc;
 use super::values;
 
-/// A dictionary takes some 24 bytes for each byte of its lists, and about three times that while it grows.
-const KEPT_PER_BYTE: usize = 24;
+/// A dictionary takes some 34 bytes for each byte of its lists, and about three times that while it grows.
+const KEPT_PER_BYTE: usize = 34;
 const BYTES_PER_BYTE: usize = 4 * KEPT_PER_BYTE;
 const FREE: usize = 1024;
 

@@ -18,7 +18,7 @@ use crate::wire::{WireError, varint};
 ///
 /// It holds one slice of the message and a share of what the peer has said of its tables, so cloning it is cheap, and the
 /// records can be decoded later and on another thread, also when the peer has described its tables anew. Holding it holds
-/// the bytes of (a part of) the message.
+/// the bytes of (a part of) the message, and the tables and names as they were.
 ///
 /// How many records come together depends on how the message was cut into parts and on how much the application may be
 /// given, and means nothing.
@@ -28,6 +28,8 @@ pub struct Records {
     pub(crate) items: Bytes,
     pub(crate) sources: Arc<Sources>,
     pub(crate) count: u32,
+    /// See [`Records::cost`].
+    pub(crate) cost: u64,
 }
 
 impl Records {
@@ -37,9 +39,15 @@ impl Records {
         self.count as usize
     }
 
-    /// The size of all entries together, in bytes.
+    /// The size of [`bytes`](Self::bytes).
     pub const fn size(&self) -> usize {
         self.items.len()
+    }
+
+    /// What it counts against [`FlowControl::consumer`](crate::config::FlowControl::consumer), in bytes: its size, and for the
+    /// first run after the peer has said something new that of the names that it shares with those after it.
+    pub const fn cost(&self) -> u64 {
+        self.cost
     }
 
     /// The items of the batch as they came, each a length and an entry (`protocol.md` section 4). Some may be entries that
@@ -90,8 +98,14 @@ impl<'a> Iterator for Iter<'a> {
     #[inline(always)]
     fn next(&mut self) -> Option<Record<'a>> {
         while self.left > 0 {
-            let (length, start) = varint::decode(self.rest)?;
-            let (entry, rest) = self.rest.get(start..)?.split_at_checked(length as usize)?;
+            let item = varint::decode(self.rest).and_then(|(length, start)| {
+                let rest = self.rest.get(start..)?;
+                rest.split_at_checked(length as usize)
+            });
+            let Some((entry, rest)) = item else {
+                debug_assert!(false, "{} records are missing", self.left);
+                return None;
+            };
             self.rest = rest;
             if let Ok(Admission::Record(record)) = self.sources.admit(entry) {
                 self.left -= 1;
@@ -118,10 +132,14 @@ pub(crate) struct Sources {
     nodes: Few<Name>,
     /// `None`: there is no such list (`protocol.md` section 3.7).
     residency: Few<Option<Arc<[Name]>>>,
+    /// Bytes that they keep, roughly. Tables count with their place only: what describes them was an event before.
+    size: u64,
 }
 
-/// A run refers to at most this many tables, as many nodes, and as many residency lists. They are searched one by one, and
-/// a flood of runs may hold as many copies of them.
+/// A rough size of a name or a table with its place.
+const OVERHEAD: usize = 96;
+
+/// A run refers to at most this many tables, as many nodes, and as many residency lists: they are searched one by one.
 const SOURCES: usize = 16;
 
 /// Some things by their numbers.
@@ -230,12 +248,22 @@ impl Sources {
         self.residency.get(id?)?.as_deref()
     }
 
+    /// Bytes that they keep, roughly.
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
     pub(crate) fn add_table(&mut self, id: u32, table: Option<Arc<Table>>) -> Result<(), Full> {
-        self.tables.add(id, table)
+        self.tables.add(id, table)?;
+        self.size += OVERHEAD as u64;
+        Ok(())
     }
 
     pub(crate) fn add_node(&mut self, id: u32, name: Name) -> Result<(), Full> {
-        self.nodes.add(id, name)
+        let size = OVERHEAD + name.len();
+        self.nodes.add(id, name)?;
+        self.size += size as u64;
+        Ok(())
     }
 
     pub(crate) fn add_residency(
@@ -243,7 +271,11 @@ impl Sources {
         id: u32,
         nodes: Option<Arc<[Name]>>,
     ) -> Result<(), Full> {
-        self.residency.add(id, nodes)
+        let names = nodes.iter().flat_map(|nodes| nodes.iter());
+        let size = OVERHEAD + names.map(|name| OVERHEAD + name.len()).sum::<usize>();
+        self.residency.add(id, nodes)?;
+        self.size += size as u64;
+        Ok(())
     }
 }
 

@@ -7,8 +7,13 @@ mod alloc;
 #[path = "../benches/core/data.rs"]
 mod data;
 
+use bytes::Bytes;
+use replproto_core::config::Limits;
 use replproto_core::key;
 use replproto_core::value::{Event, JsonStyle, ValueError};
+use replproto_core::wire::Message;
+use replproto_core::wire::message::TableStructure;
+use replproto_core::{CloseReason, Command, Input, LinkError, TableDefinition};
 
 use data::{Frames, feed};
 
@@ -99,4 +104,39 @@ fn what_does_allocate_is_noticed() {
     let (tree, usage) = alloc::measure(|| record.value().unwrap().decode());
     assert!(tree.is_ok());
     assert!(usage.peak > 0);
+}
+
+#[test]
+fn a_dictionary_that_unfolds_is_given_up_before_it_is_large() {
+    // One structure whose names are all the word "null", of one byte each.
+    let mut names = vec![0x91, 0xdd];
+    names.extend_from_slice(&4_000_000_u32.to_be_bytes());
+    names.resize(6 + 4_000_000, 0xc0);
+    let structure = TableStructure {
+        table: 5,
+        named: Some(names.into()),
+        definition: TableDefinition {
+            table: "Dog".into(),
+            ..TableDefinition::default()
+        },
+        ..TableStructure::default()
+    };
+    let message = Bytes::from(Message::TableStructure(structure).encode());
+    let mut link = Frames::read().link();
+    let (close, usage) = alloc::measure(|| {
+        let bytes = message.clone();
+        link.handle(data::NOW, Input::Message { bytes, last: true })
+            .unwrap();
+        loop {
+            if let Some(Command::Close(close)) = link.poll_command() {
+                return close;
+            }
+        }
+    });
+    assert!(matches!(
+        close.reason,
+        CloseReason::Error(LinkError::TooLarge { .. })
+    ));
+    let most = 5 * Limits::default().context;
+    assert!(usage.peak < most, "{} bytes at the most", usage.peak);
 }

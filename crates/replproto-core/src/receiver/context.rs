@@ -26,8 +26,11 @@ pub(super) struct Context {
     tables_size: usize,
     residency: BTreeMap<u32, Arc<[Name]>>,
     residency_size: usize,
-    /// What the newest records refer to. Made anew whenever the peer says something new, so that a run keeps what it came with.
+    /// What the newest records refer to. Made anew whenever the peer says something new, so that a run keeps what it came with,
+    /// and when they are full.
     sources: Arc<Sources>,
+    /// No run has been charged for them as they are.
+    are_sources_new: bool,
 }
 
 /// Why [`Context::supply`] could not supply.
@@ -62,14 +65,18 @@ impl Context {
             .collect();
     }
 
-    /// A table's dictionary replaces the one that was known. Gives the table and what it costs.
+    /// A table's dictionary replaces the one that was known. Gives the table and what it costs. `room`: for the dictionary;
+    /// else it is [`WireError::Unfolds`].
     pub(super) fn set_table(
         &mut self,
         structure: TableStructure,
         is_wanted: bool,
+        room: usize,
     ) -> Result<(Arc<Table>, usize), WireError> {
-        let dictionary = Dictionary::decode(structure.typed.as_deref(), structure.named.as_deref())
-            .map_err(WireError::Structures)?;
+        let (typed, named) = (structure.typed.as_deref(), structure.named.as_deref());
+        let dictionary = Dictionary::decode_within(typed, named, room);
+        let dictionary = dictionary.map_err(WireError::Structures)?;
+        let dictionary = dictionary.ok_or(WireError::Unfolds)?;
         let size = OVERHEAD + dictionary.heap_bytes() + definition_size(&structure.definition);
         let table = Arc::new(Table {
             name: structure.definition.table.as_str().into(),
@@ -109,6 +116,8 @@ impl Context {
     /// Adds what an entry refers to.
     #[cold]
     pub(super) fn supply(&mut self, missing: Missing) -> Result<(), NoSupply> {
+        // A copy, if a run holds them, is memory of its own.
+        self.are_sources_new = true;
         let sources = Arc::make_mut(&mut self.sources);
         let added = match missing {
             Missing::Table(id) => {
@@ -127,7 +136,19 @@ impl Context {
         added.map_err(|Full| NoSupply::Full)
     }
 
-    /// Begins with new sources.
+    /// What a run has to be charged for its sources: all of them if it is the first to hold them. Runs are given back in order,
+    /// so of all sources that are held at most the oldest are not charged to one that is still out.
+    #[inline]
+    pub(super) fn take_charge(&mut self) -> u64 {
+        if core::mem::take(&mut self.are_sources_new) {
+            self.sources.size()
+        } else {
+            0
+        }
+    }
+
+    /// Begins with new sources. What was passed over for a table that is not wanted may be missing in them, which is no
+    /// difference to those who read the run.
     #[cold]
     pub(super) fn renew_sources(&mut self) {
         self.sources = Arc::default();

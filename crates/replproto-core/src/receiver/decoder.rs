@@ -246,7 +246,7 @@ impl Decoder {
             }
         };
         let length = length as usize;
-        let end = start + length;
+        let end = start.saturating_add(length);
         if length as u64 > self.limits.message {
             // No message that we accept can hold it.
             return Err(self
@@ -285,7 +285,7 @@ impl Decoder {
     pub(super) fn following(&self, front: &[u8], at: usize) -> Option<Range<usize>> {
         let (length, size) = varint::decode(front.get(at..)?)?;
         let (start, length) = (at + size, length as usize);
-        let end = start + length;
+        let end = start.checked_add(length)?;
         let item = front.get(start..end)?;
         let is_entry = length <= self.limits.record
             && self.offset + end as u64 <= self.limits.message

@@ -146,13 +146,18 @@ impl Receiver {
 
     fn table_structure(&mut self, structure: TableStructure) {
         let is_wanted = self.config.tables.wants(&structure.definition.table);
-        match self.context.set_table(structure, is_wanted) {
+        let room = self.config.limits.context;
+        match self.context.set_table(structure, is_wanted, room) {
             Ok((table, size)) => {
                 if is_wanted {
                     self.pending.push_back((Event::Table(table), size as u64));
                 }
                 self.check_context();
             }
+            Err(WireError::Unfolds) => self.too_many(TooMany {
+                what: Oversize::Context,
+                limit: room as u64,
+            }),
             Err(error) => self.malformed(error),
         }
     }

@@ -43,7 +43,7 @@ use ledger::Ledger;
 use session::Session;
 use timers::{Timer, Timers};
 
-/// Charged for each event besides its bytes: roughly what it takes in a queue.
+/// Charged for each command with an event besides its bytes: roughly what it takes in a queue.
 const EVENT_OVERHEAD: u64 = 192;
 
 /// An event that is out.

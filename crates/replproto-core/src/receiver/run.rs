@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::blobs::{Key as BlobKey, MAX_FILE_ID, TooMany};
+use super::blobs::{Key as BlobKey, MAX_FILE_ID, MAX_OWNER_KEY, TooMany};
 use super::context::NoSupply;
 use super::timers::Timer;
 use super::{EVENT_OVERHEAD, Receiver};
@@ -112,6 +112,7 @@ impl Receiver {
     /// The first `length` bytes of the front are a run of this many records, of which the last is there.
     fn hand_out_run(&mut self, length: usize, last: Range<usize>, count: u64) -> Command {
         let sources = Arc::clone(self.context.sources());
+        let cost = length as u64 + self.context.take_charge();
         if self.session.is_running_copy()
             && let Ok(Admission::Record(last)) = sources.admit(&self.inbox.front()[last])
         {
@@ -126,21 +127,30 @@ impl Receiver {
             items,
             sources,
             count: count as u32,
+            cost,
         };
-        self.hand_out(Event::Records(records), length as u64, slot)
+        self.hand_out(Event::Records(records), cost, slot)
     }
 
     /// A record that may refer to blobs, at the front: its transaction waits for those.
     fn record_with_blobs(&mut self, item: Range<usize>) -> Option<Command> {
         let sources = Arc::clone(self.context.sources());
         let Ok(Admission::Record(record)) = sources.admit(&self.inbox.front()[item.clone()]) else {
+            debug_assert!(false, "the run has just admitted it");
+            self.malformed(WireError::Truncated("an audit entry"));
             return None;
         };
         let limit = self.config.limits.blob_references;
         let found = record.value().map(|value| blob_references(value, limit));
+        // It is copied for each blob that is new, and only for the report of a failure.
+        let key = record.key_bytes();
         let owner = BlobOwner {
             table: record.table().name.clone(),
-            key: record.key_bytes().to_vec(),
+            key: if key.len() > MAX_OWNER_KEY {
+                Vec::new()
+            } else {
+                key.to_vec()
+            },
         };
         match found {
             None => {}
@@ -159,12 +169,12 @@ impl Receiver {
             }
             Some(Err(error)) => {
                 let (version, kind) = (record.version(), record.kind());
-                self.session.note_row(&owner.table, &owner.key);
+                let (table, key) = (owner.table, key.to_vec());
+                self.session.note_row(&table, &key);
                 self.copy_frame();
                 self.ledger.transaction();
                 self.pass(item.end);
                 self.stats.skipped_undecodable += 1;
-                let BlobOwner { table, key } = owner;
                 let size = key.len() as u64;
                 let event = Event::RecordSkipped(Box::new(SkippedRecord {
                     table,

@@ -16,7 +16,7 @@ use builder::Builder;
 /// `TABLE_FIXED_STRUCTURE` frame.
 ///
 /// Never changes: a newer frame makes a new dictionary, and values that were decoded lazily keep the one they came with
-/// (`value-codec.md` section 9). It takes at most some 28 bytes for each byte of the lists.
+/// (`value-codec.md` section 9). It takes at most some 34 bytes for each byte of the lists.
 #[derive(Default)]
 pub struct Dictionary {
     /// All field names, one after the other, each in its two forms.
@@ -157,10 +157,17 @@ impl Dictionary {
         typed_structs: Option<&[u8]>,
         structures: Option<&[u8]>,
     ) -> Result<Self, ValueError> {
-        let mut builder = Builder::default();
-        builder.list(typed_structs, Builder::structure)?;
-        builder.list(structures, Builder::record)?;
-        Ok(builder.finish())
+        let builder = Builder::new(usize::MAX);
+        Ok(builder.read(typed_structs, structures)?.unwrap_or_default())
+    }
+
+    /// The same, of which at most `room` bytes are kept. `None`: it would be more.
+    pub(crate) fn decode_within(
+        typed_structs: Option<&[u8]>,
+        structures: Option<&[u8]>,
+        room: usize,
+    ) -> Result<Option<Self>, ValueError> {
+        Builder::new(room).read(typed_structs, structures)
     }
 
     /// Memory that this dictionary keeps, in bytes: its contents without the allocator's own share.

@@ -178,3 +178,26 @@ fn an_error_comes_after_the_records_before_it() {
     assert!(driver.close.is_some());
     assert_eq!(driver.ends().count(), 0);
 }
+
+#[test]
+fn names_that_runs_keep_alive_are_counted() {
+    let mut driver = Driver::following(config());
+    driver.auto.consume = false;
+    for turn in 0..50_u8 {
+        let name = format!("{turn}").repeat(500_000);
+        let ids = vec![(name, 0)];
+        let subscribed = Vec::new();
+        driver.feed(Message::NodeMap { ids, subscribed }.encode().into());
+        driver.feed(Batch::new().put("k").end());
+    }
+    // Four megabytes of names, and not fifty.
+    assert!(driver.receiver.is_paused());
+    assert!(
+        driver.records().count() < 10,
+        "{}",
+        driver.records().count()
+    );
+    driver.auto.consume = true;
+    driver.run();
+    assert_eq!(driver.records().count(), 50);
+}

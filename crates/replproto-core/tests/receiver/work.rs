@@ -45,7 +45,7 @@ fn a_million_skipped_entries_give_back_control() {
             }
         }
     }
-    assert!(turns >= turns_at_least, "{turns}");
+    assert!(turns >= turns_at_least.max(1_000_000 / 1025), "{turns}");
     assert_eq!(driver.receiver.stats().skipped_unknown, 1_000_000);
 }
 

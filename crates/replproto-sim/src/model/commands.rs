@@ -94,7 +94,13 @@ impl Model {
             self.watchdogs.copy_frame();
         }
         let (size, pin) = match event {
-            Event::Records(records) => (records.size(), self.pins.pin(records.bytes())),
+            Event::Records(records) => {
+                let (size, cost) = (records.size(), records.cost() as usize);
+                hold("bounds", cost >= size, || {
+                    format!("{size} bytes cost {cost}")
+                })?;
+                (cost, self.pins.pin(records.bytes()))
+            }
             Event::RecordSkipped(skipped) => (skipped.key.len(), None),
             Event::Schema(_) | Event::Table(_) => {
                 self.is_inexact = true;

@@ -28,7 +28,7 @@ pub use tries::BlobTries;
 pub(super) const MAX_FILE_ID: usize = 128;
 
 /// The longest record id in bytes that is kept for the report of a failure.
-const MAX_OWNER_KEY: usize = 256;
+pub(super) const MAX_OWNER_KEY: usize = 256;
 
 /// What tells one transfer from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,11 +186,7 @@ impl Blobs {
             self.gaps += 1;
         }
         if blob.owner.is_none() {
-            let mut owner = owner();
-            if owner.key.len() > MAX_OWNER_KEY {
-                owner.key = Vec::new();
-            }
-            blob.owner = Some(owner);
+            blob.owner = Some(owner());
         }
         blob.waiting.push(transaction);
         self.references += 1;

@@ -9,8 +9,10 @@ use crate::value::error::{ValueError, ValueErrorKind};
 use crate::value::{self, Text, json, name};
 
 /// Grows while the lists are read, by what they hold and never by what they claim.
-#[derive(Default)]
 pub(super) struct Builder {
+    /// More than this is not kept.
+    room: usize,
+    is_full: bool,
     text: String,
     names: Vec<Name>,
     slots: Vec<Slot>,
@@ -19,7 +21,49 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn list(
+    pub(super) const fn new(room: usize) -> Self {
+        Self {
+            room,
+            is_full: false,
+            text: String::new(),
+            names: Vec::new(),
+            slots: Vec::new(),
+            records: Vec::new(),
+            structures: Vec::new(),
+        }
+    }
+
+    /// Reads both lists. `None`: they take more than there is room for.
+    pub(super) fn read(
+        mut self,
+        typed_structs: Option<&[u8]>,
+        structures: Option<&[u8]>,
+    ) -> Result<Option<Dictionary>, ValueError> {
+        let read = self
+            .list(typed_structs, Self::structure)
+            .and_then(|()| self.list(structures, Self::record));
+        if self.is_full {
+            return Ok(None);
+        }
+        read?;
+        Ok(Some(self.finish()))
+    }
+
+    /// Notes whether there is still room. What is read is given up where there is none.
+    fn check_room(&mut self, at: usize) -> Result<(), ValueError> {
+        let size = self.text.len()
+            + self.names.len() * (size_of::<Name>() + size_of::<Tagged>())
+            + self.slots.len() * size_of::<Slot>()
+            + self.records.len() * size_of::<Option<Shape>>()
+            + self.structures.len() * size_of::<Option<Structure>>();
+        self.is_full |= size > self.room;
+        if self.is_full {
+            return Err(ValueError::new(ValueErrorKind::BadDictionary, at));
+        }
+        Ok(())
+    }
+
+    fn list(
         &mut self,
         list: Option<&[u8]>,
         read: fn(&mut Self, &mut Reader<'_>) -> Result<(), ValueError>,
@@ -32,6 +76,7 @@ impl Builder {
         let mut reader = Reader::new(bytes);
         for _ in 0..array(&mut reader)?.unwrap_or(0) {
             read(self, &mut reader)?;
+            self.check_room(reader.position())?;
         }
         if reader.is_at_end() {
             Ok(())
@@ -43,7 +88,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn record(&mut self, reader: &mut Reader<'_>) -> Result<(), ValueError> {
+    fn record(&mut self, reader: &mut Reader<'_>) -> Result<(), ValueError> {
         let Some(count) = array(reader)? else {
             self.records.push(None);
             return Ok(());
@@ -57,7 +102,7 @@ impl Builder {
         Ok(())
     }
 
-    pub(super) fn structure(&mut self, reader: &mut Reader<'_>) -> Result<(), ValueError> {
+    fn structure(&mut self, reader: &mut Reader<'_>) -> Result<(), ValueError> {
         let Some(count) = array(reader)? else {
             self.structures.push(None);
             return Ok(());
@@ -137,6 +182,7 @@ impl Builder {
         let end = self.text.len() as u32;
         let name = Name { start, member, end };
         self.names.push(name);
+        self.check_room(reader.position())?;
         Ok(name)
     }
 
@@ -156,7 +202,7 @@ impl Builder {
         &self.text[name.start as usize..name.member as usize]
     }
 
-    pub(super) fn finish(mut self) -> Dictionary {
+    fn finish(mut self) -> Dictionary {
         self.text.shrink_to_fit();
         self.names.shrink_to_fit();
         self.slots.shrink_to_fit();

@@ -87,5 +87,17 @@ fn memory_is_linear_in_the_input() {
     assert!(dictionary.heap_bytes() <= 24 * list.len());
     let mut holes = std::vec![0xdc, 0x10, 0x00];
     holes.resize(3 + 0x1000, 0xc0);
-    assert!(typed(&holes).unwrap().heap_bytes() <= 28 * holes.len());
+    assert!(typed(&holes).unwrap().heap_bytes() <= 34 * holes.len());
+    // Names that stand for a word.
+    for word in [0xc0, 0xc2] {
+        let mut names = std::vec![0x91, 0xdc, 0x10, 0x00];
+        names.resize(4 + 0x1000, word);
+        let dictionary = Dictionary::decode(None, Some(&names)).unwrap();
+        assert!(dictionary.heap_bytes() <= 34 * names.len() + 100);
+        // It is given up as soon as it is too large, not afterwards.
+        let room = dictionary.heap_bytes();
+        let within = |room| Dictionary::decode_within(None, Some(&names), room);
+        assert!(within(room).unwrap().is_some());
+        assert!(within(room - 1).unwrap().is_none());
+    }
 }
