@@ -1,5 +1,6 @@
 //! The upgrade from HTTP to a WebSocket, seen from the side that was dialled.
 
+use std::fmt;
 use std::io;
 
 use thiserror::Error;
@@ -10,9 +11,17 @@ use tungstenite::http::HeaderValue;
 use super::head::{HeadError, has_token, read_head};
 use crate::web_socket::{FrameLimits, Role, WebSocket};
 
-/// What a client asks for.
-#[derive(Debug)]
+/// What a client asks for. [`Debug`] shows neither its headers nor the query, which may hold secrets.
 pub struct UpgradeRequest(Request);
+
+impl fmt::Debug for UpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradeRequest")
+            .field("method", self.0.method())
+            .field("path", &self.0.uri().path())
+            .finish_non_exhaustive()
+    }
+}
 
 impl UpgradeRequest {
     /// The path and the query.
@@ -146,6 +155,7 @@ mod tests {
     use crate::connect::{ConnectError, Endpoint};
     use crate::web_socket::Received;
     use tokio::io::{AsyncReadExt, duplex};
+    use tungstenite::handshake::machine::TryParse;
 
     const LIMITS: FrameLimits = FrameLimits::message(1 << 20);
 
@@ -168,6 +178,17 @@ mod tests {
             Received::Part { bytes, last: true } => assert_eq!(bytes, b"hello"[..]),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn no_secret_of_a_request_is_shown() {
+        let head = b"GET /x?canary=1 HTTP/1.1\r\nAuthorization: Basic canary\r\nCookie: canary\r\n\r\n";
+        let (_, request) = Request::try_parse(head).unwrap().unwrap();
+        let request = UpgradeRequest(request);
+        assert_eq!(request.authorization(), Some(&b"Basic canary"[..]));
+        let shown = format!("{request:?} {request:#?}");
+        assert!(!shown.contains("canary"), "{shown}");
+        assert!(shown.contains("GET") && shown.contains("/x"), "{shown}");
     }
 
     #[tokio::test]
