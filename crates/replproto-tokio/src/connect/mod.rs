@@ -96,6 +96,9 @@ pub enum ConnectError {
         /// What it chose, if anything.
         chosen: Option<String>,
     },
+    /// The subprotocol to ask for is not a token, so no header can have it.
+    #[error("{0:?} cannot be the name of a subprotocol")]
+    SubprotocolName(String),
     /// The configuration of the link makes no sense.
     #[error("the configuration is wrong")]
     Config(#[from] replproto_core::config::ConfigError),
@@ -126,13 +129,16 @@ impl ConnectError {
             Self::Subprotocol { .. } => {
                 "Check the port: a WebSocket server answers there, but not the replication service."
             }
+            Self::SubprotocolName(_) => {
+                "Correct the subprotocol: letters, digits, and signs such as - and . are allowed."
+            }
             Self::Config(_) => "Correct the configuration.",
         }
     }
 
     /// Whether no later dial can succeed, since the mistake is on this side.
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Config(_))
+        matches!(self, Self::SubprotocolName(_) | Self::Config(_))
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tungstenite::handshake::client::{Response, generate_key};
 use tungstenite::handshake::derive_accept_key;
 
-use super::head::{HeadError, has_token, read_head};
+use super::head::{HeadError, Repeated, at_most_one, has_token, is_token, read_head};
 use super::{Authorization, ConnectError, Endpoint};
 use crate::web_socket::{FrameLimits, Role, WebSocket};
 
@@ -30,6 +30,11 @@ pub async fn upgrade<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    if let Some(name) = subprotocol
+        && !is_token(name)
+    {
+        return Err(ConnectError::SubprotocolName(name.to_owned()));
+    }
     let key = generate_key();
     let request = request(endpoint, authorization, subprotocol, &key);
     stream
@@ -78,29 +83,28 @@ fn check(response: &Response, key: &str, subprotocol: Option<&str>) -> Result<()
     if status != 101 {
         return Err(ConnectError::Status(status));
     }
-    let header = |name: &str| {
-        let value = response.headers().get(name)?;
-        value.to_str().ok()
-    };
     let headers = response.headers();
     if !has_token(headers, "upgrade", "websocket") || !has_token(headers, "connection", "upgrade") {
         return Err(ConnectError::NotAWebSocket(
             "it switched to another protocol",
         ));
     }
-    if header("sec-websocket-accept") != Some(derive_accept_key(key.as_bytes()).as_str()) {
+    let accept = at_most_one(headers, "sec-websocket-accept")
+        .map_err(|Repeated| ConnectError::NotAWebSocket("it saw several keys"))?;
+    if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
         return Err(ConnectError::NotAWebSocket("it did not see our key"));
     }
-    if header("sec-websocket-extensions").is_some() {
+    if headers.contains_key("sec-websocket-extensions") {
         return Err(ConnectError::NotAWebSocket(
             "it uses an extension that was not offered",
         ));
     }
-    let chosen = header("sec-websocket-protocol");
-    if chosen != subprotocol {
+    let chosen = at_most_one(headers, "sec-websocket-protocol")
+        .map_err(|Repeated| ConnectError::NotAWebSocket("it chose several subprotocols"))?;
+    if chosen != subprotocol.map(str::as_bytes) {
         return Err(ConnectError::Subprotocol {
             asked: subprotocol.map(str::to_owned),
-            chosen: chosen.map(str::to_owned),
+            chosen: chosen.map(|chosen| String::from_utf8_lossy(chosen).into_owned()),
         });
     }
     Ok(())
@@ -168,6 +172,56 @@ mod tests {
             answer(101, &headers),
             Err(ConnectError::NotAWebSocket(_))
         ));
+    }
+
+    #[test]
+    fn takes_no_answer_with_a_header_twice() {
+        for twice in [GOOD[2], GOOD[3]] {
+            let headers = [&GOOD[..], &[twice]].concat();
+            let answer = answer(101, &headers);
+            assert!(
+                matches!(answer, Err(ConnectError::NotAWebSocket(_))),
+                "{twice:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_there_all_the_same() {
+        let mut headers = GOOD.to_vec();
+        headers.push(("Sec-WebSocket-Extensions", "\u{fc}"));
+        assert!(matches!(
+            answer(101, &headers),
+            Err(ConnectError::NotAWebSocket(_))
+        ));
+        let mut text = "HTTP/1.1 101 X\r\n".to_owned();
+        for (name, value) in &GOOD[..3] {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str("Sec-WebSocket-Protocol: \u{fc}\r\n\r\n");
+        let (_, response) = Response::try_parse(text.as_bytes()).unwrap().unwrap();
+        match check(&response, KEY, None) {
+            Err(ConnectError::Subprotocol { chosen, .. }) => {
+                assert_eq!(chosen.as_deref(), Some("\u{fc}"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_subprotocol_adds_no_header() {
+        for wrong in ["x\r\nX-Injected: y", "", "a, b", "\u{fc}"] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+            let endpoint: Endpoint = "ws://a".parse().unwrap();
+            let refused = upgrade(ours, &endpoint, None, Some(wrong), LIMITS).await;
+            match refused {
+                Err(error @ ConnectError::SubprotocolName(_)) => assert!(error.is_final()),
+                other => panic!("{wrong:?}: {other:?}"),
+            }
+            let mut sent = Vec::new();
+            theirs.read_to_end(&mut sent).await.unwrap();
+            assert!(sent.is_empty());
+        }
     }
 
     #[tokio::test]
