@@ -4,8 +4,8 @@
 //! cargo bench -p replproto-tokio --bench storage -- [FOLDER OF FRAMES] [PART OF A NAME]
 //! ```
 //!
-//! The frames are files of messages (`tests/frames/README.md`); those named `catchup.bin` and `catchup-1k.bin` are used if
-//! there are any. The cases are run in turns, a few times, and the median is told, with the extremes. What is written goes below the
+//! The frames are files of messages (`tests/frames/README.md`); those named `catchup.bin`, `catchup-1k.bin`, `backlog.bin` and
+//! `blob.bin` are used if they are there. The cases are run in turns, a few times, and the median is told, with the extremes. What is written goes below the
 //! system's folder for temporary files, and is durable. Whole links are measured by the bench `end_to_end`.
 #![allow(missing_docs)]
 

@@ -102,7 +102,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) deadline: Option<Duration>,
 
-    /// Pause when more bytes of messages than this are held [default: 4MiB:2MiB]
+    /// Pause when more bytes of messages than this are held [default: 2MiB:1MiB]
     #[arg(long, value_name = "MARKS", help_heading = "Flow control")]
     inbound_bytes: Option<Pair>,
     /// Pause when more events than this wait to be stored [default: 4096:2048]
@@ -111,7 +111,7 @@ pub(crate) struct ReceiveArgs {
     /// Pause when more bytes of events than this wait to be stored [default: 4MiB:2MiB]
     #[arg(long, value_name = "MARKS", help_heading = "Flow control")]
     consumer_bytes: Option<Pair>,
-    /// Pause when more transactions than this are not durable [default: 150:75]
+    /// Pause when more transactions than this are not durable [default: 2048:1024]
     #[arg(long, value_name = "MARKS", help_heading = "Flow control")]
     commits: Option<Pair>,
     /// Pause when more bytes of blobs than this wait to be written [default: 1MiB:512KiB]

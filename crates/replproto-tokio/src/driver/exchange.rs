@@ -237,7 +237,9 @@ impl Exchange {
 mod tests {
     use super::*;
     use crate::testing::{end, schema};
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
 
     fn exchange(events: usize) -> Exchange {
         let exchange = Exchange::new(Clock::start());
@@ -278,6 +280,71 @@ mod tests {
         exchange.release(4);
         exchange.release(4);
         assert_eq!(consumed(&exchange), 1);
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Wakes {
+        fn take(&self) -> usize {
+            self.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn the_driver_is_woken_once_for_what_it_takes_together() {
+        let exchange = exchange(1);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut answers = Answers::default();
+        for turn in 0..3 {
+            assert!(exchange.poll_answers(&mut context).is_pending(), "{turn}");
+            exchange.consume(0);
+            assert_eq!(wakes.take(), 0, "nothing was answered");
+            exchange.consume(1);
+            assert_eq!(wakes.take(), 1);
+            exchange.answer(Input::Ready);
+            exchange.consume(2);
+            assert_eq!(wakes.take(), 0, "it has been woken already");
+            assert!(exchange.poll_answers(&mut context).is_ready());
+            exchange.take_answers(&mut answers);
+            assert_eq!((answers.consumed, answers.inputs.len()), (3, 1));
+        }
+    }
+
+    #[test]
+    fn the_application_is_woken_for_events_and_for_the_end() {
+        let exchange = exchange(0);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut taken = Taken::default();
+        assert!(
+            exchange
+                .poll_delivery(&mut context, &mut taken)
+                .is_pending()
+        );
+        exchange.push(&mut vec![schema("a"), schema("b")]);
+        assert_eq!(wakes.take(), 1);
+        for _ in 0..2 {
+            assert!(exchange.poll_delivery(&mut context, &mut taken).is_ready());
+        }
+        assert!(
+            exchange
+                .poll_delivery(&mut context, &mut taken)
+                .is_pending()
+        );
+        exchange.end();
+        assert_eq!(wakes.take(), 1);
+        assert_eq!(deliver(&exchange, &mut taken), Poll::Ready(None));
     }
 
     #[tokio::test]

@@ -93,7 +93,7 @@ CREATE TABLE _replproto_event (
 /// * `FULL`: in WAL mode only this makes a commit durable when it returns.
 /// * The cache, in KiB, is what the sink takes of memory at most. Behind it is that of the operating system, which makes a
 ///   larger one a little faster only.
-/// * The log is moved into the file after this many pages, 16 MiB, and cut back after a transaction that was larger than
+/// * The log is moved into the file after this many pages, 16 MiB (8 MiB in a file with pages of 4 KiB), and cut back after a transaction that was larger than
 ///   its limit.
 const PRAGMAS: &str = "
 PRAGMA page_size = 8192;

@@ -142,6 +142,7 @@ impl BlobStore for FileBlobStore {
             target,
             unflushed: 0,
             flush: None,
+            has_failed: false,
         })
     }
 }
@@ -157,11 +158,18 @@ pub struct FileBlobWriter {
     unflushed: usize,
     /// A flush that was begun before the end.
     flush: Option<JoinHandle<Result<(), BlobFileError>>>,
+    /// A flush failed: what was written may be lost, and no later flush would say so.
+    has_failed: bool,
 }
 
 impl FileBlobWriter {
     fn take_part(&mut self) -> Result<Part, BlobFileError> {
-        self.part.take().ok_or_else(|| BlobFileError {
+        let part = if self.has_failed {
+            None
+        } else {
+            self.part.take()
+        };
+        part.ok_or_else(|| BlobFileError {
             action: "go on with",
             path: self.target.clone(),
             error: io::Error::other("an earlier write failed or was given up"),
@@ -222,22 +230,28 @@ impl BlobWriter for FileBlobWriter {
                 .try_fold(part, |part, piece| part.write(piece))
         })
         .await?;
-        if self.unflushed >= FLUSHED_BYTES {
-            self.flush(&written).await?;
-        }
+        let flushed = if self.unflushed >= FLUSHED_BYTES {
+            self.flush(&written).await
+        } else {
+            Ok(())
+        };
+        // After an error too, so that whoever gives the writer up removes the file off this thread.
         self.part = Some(written);
-        Ok(())
+        self.has_failed = flushed.is_err();
+        flushed
     }
 
     async fn save(mut self) -> Result<(), BlobFileError> {
-        let part = self.take_part()?;
         self.end_flush().await?;
+        let part = self.take_part()?;
         let collected = std::mem::take(&mut self.collected);
         let target = std::mem::take(&mut self.target);
         off_thread(move || part.write(&collected)?.save(&target)).await
     }
 
     async fn abort(mut self) {
+        // Nothing of it is at work any more when this returns.
+        let _ = self.end_flush().await;
         if let Some(part) = self.part.take() {
             off_thread(move || drop(part)).await;
         }
