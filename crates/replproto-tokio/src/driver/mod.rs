@@ -217,7 +217,7 @@ impl<B: BlobStore> Driver<B> {
     /// Waits for something to happen. The socket comes before the timer, so that a message which arrives together with a
     /// late wake-up proves the peer alive.
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
-        if let Poll::Ready(Err(error)) = self.parts.socket.poll_send(context) {
+        if let Err(error) = self.parts.socket.send_queued(context) {
             return Poll::Ready(Wake::Received(Received::Lost(error)));
         }
         if !self.parts.receiver.is_paused()

@@ -104,17 +104,15 @@ impl Socket {
         self.web_socket.ping();
     }
 
-    /// Sends what is queued, as far as it goes.
-    pub(crate) fn poll_send(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), TransportError>> {
+    /// Sends what is queued, as far as it goes. That it failed is told by [`poll_receive`](Self::poll_receive), once
+    /// nothing more can be read.
+    pub(crate) fn send_queued(&mut self, context: &mut Context<'_>) -> Result<(), TransportError> {
         let unsent = self.web_socket.unsent();
         if unsent > UNSENT_BYTES_MAX {
-            return Poll::Ready(Err(TransportError::Unread(unsent)));
+            return Err(TransportError::Unread(unsent));
         }
-        let flushed = self.web_socket.poll_flush(context);
-        flushed.map_err(TransportError::Io)
+        let _ = self.web_socket.poll_flush(context);
+        Ok(())
     }
 
     pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
@@ -280,17 +278,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_failed_write_does_not_hide_a_close_frame() {
+        let (mut socket, mut peer) = socket(1 << 20, 1 << 16);
+        peer.write_all(&frame(0x88, b"\x03\xf0no")).await.unwrap();
+        drop(peer);
+        socket.ping();
+        poll_fn(|context| Poll::Ready(socket.send_queued(context)))
+            .await
+            .unwrap();
+        match receive(&mut socket).await {
+            Received::Closed { code: 1008, reason } => assert_eq!(reason, "no"),
+            other => panic!("{other:?}"),
+        }
+        let lost = receive(&mut socket).await;
+        assert!(
+            matches!(lost, Received::Lost(TransportError::Io(_))),
+            "{lost:?}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_peer_that_reads_nothing_is_given_up() {
         let (mut socket, _peer) = socket(1 << 20, 1 << 10);
         let mut sent = 0;
         loop {
             socket.send(&[0; 10_000]);
             sent += 10_000;
-            let polled = poll_fn(|context| Poll::Ready(socket.poll_send(context))).await;
-            match polled {
-                Poll::Pending => assert!(sent <= 2 * UNSENT_BYTES_MAX),
-                Poll::Ready(Err(TransportError::Unread(_))) => return,
-                Poll::Ready(other) => panic!("{other:?}"),
+            match poll_fn(|context| Poll::Ready(socket.send_queued(context))).await {
+                Ok(()) => assert!(sent <= 2 * UNSENT_BYTES_MAX),
+                Err(TransportError::Unread(_)) => return,
+                Err(other) => panic!("{other:?}"),
             }
         }
     }

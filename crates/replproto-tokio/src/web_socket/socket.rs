@@ -106,6 +106,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Gives what comes next. Reads at most when nothing of what was read is left, and writes what waits before that.
     ///
+    /// That writing failed is told once nothing more can be read: a peer that closes and is gone has said why in its close
+    /// frame.
+    ///
     /// # Errors
     /// Nothing more can be received.
     pub fn poll_receive(
@@ -116,13 +119,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             if let Some(received) = self.next_read() {
                 return Poll::Ready(received);
             }
-            if let Poll::Ready(flushed) = self.poll_flush(context) {
-                flushed?;
-            }
+            let unwritten = match self.poll_flush(context) {
+                Poll::Ready(flushed) => flushed.err(),
+                Poll::Pending => None,
+            };
             if self.is_over {
-                return Poll::Ready(Err(WebSocketError::Ended));
+                let error = unwritten.map_or(WebSocketError::Ended, WebSocketError::Io);
+                return Poll::Ready(Err(error));
             }
-            let count = ready!(self.input.poll_fill(&mut self.stream, context))?;
+            let filled = ready!(self.input.poll_fill(&mut self.stream, context));
+            let count = filled.map_err(|unread| unwritten.unwrap_or(unread))?;
             self.bytes_read += count as u64;
             self.is_over = count == 0;
         }
@@ -238,6 +244,7 @@ mod tests {
     use crate::web_socket::read_buffer::{HELD_MAX, LARGEST};
     use bytes::BytesMut;
     use tokio::io::{DuplexStream, duplex};
+    use tokio::net::{TcpListener, TcpStream};
 
     const LIMITS: FrameLimits = FrameLimits::message(1 << 30);
 
@@ -329,6 +336,64 @@ mod tests {
         assert_eq!(client.receive().await.unwrap(), answer);
         let (client, server) = tokio::join!(client.finish(), server.finish());
         client.and(server).unwrap();
+    }
+
+    /// The close frame of a publisher that refuses the link, after a message.
+    fn last_words() -> BytesMut {
+        let mut frames = BytesMut::new();
+        write_frame(&mut frames, FrameKind::Binary, true, b"x", None);
+        let payload = close_payload(Some(1008), "no");
+        write_frame(&mut frames, FrameKind::Close, true, &payload, None);
+        frames
+    }
+
+    fn refused() -> Received {
+        Received::Closed {
+            code: Some(1008),
+            reason: "no".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_be_read_is_read_though_nothing_can_be_written() {
+        let (broken, other) = duplex(1);
+        drop(other);
+        let frames = last_words();
+        let stream = tokio::io::join(&frames[..], broken);
+        let mut client = WebSocket::new(stream, Role::Client, LIMITS, &[]);
+        client.ping();
+        assert_eq!(client.receive().await.unwrap(), part(b"x", true));
+        assert_eq!(client.receive().await.unwrap(), refused());
+        // And without a close frame, the failure is what there is to tell.
+        let (broken, other) = duplex(1);
+        drop(other);
+        let stream = tokio::io::join(&frames[..3], broken);
+        let mut client = WebSocket::new(stream, Role::Client, LIMITS, &[]);
+        client.ping();
+        assert_eq!(client.receive().await.unwrap(), part(b"x", true));
+        let failed = client.receive().await;
+        assert!(matches!(failed, Err(WebSocketError::Io(_))), "{failed:?}");
+        assert!(client.flush().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_reset_does_not_hide_the_close_frame_before_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let mut client = WebSocket::new(stream, Role::Client, LIMITS, &[]);
+        let (mut server, _) = listener.accept().await.unwrap();
+        client.ping();
+        client.flush().await.unwrap();
+        // To close with bytes that are not read is to reset.
+        server.readable().await.unwrap();
+        server.write_all(&last_words()).await.unwrap();
+        drop(server);
+        client.ping();
+        assert_eq!(client.receive().await.unwrap(), part(b"x", true));
+        client.ping();
+        assert_eq!(client.receive().await.unwrap(), refused());
     }
 
     #[tokio::test]

@@ -71,8 +71,9 @@ pub enum Violation {
         /// What its frames claim together, up to this one, in bytes.
         actual: u64,
     },
-    /// A message has more frames than [`FrameLimits::frames`](super::FrameLimits::frames).
-    #[error("a message has more than {0} frames")]
+    /// A message has more frames, up to this one, than [`FrameLimits::frames`](super::FrameLimits::frames) allows for its
+    /// bytes.
+    #[error("a message has at least {0} frames, too many for its bytes")]
     ManyFrames(u64),
 }
 

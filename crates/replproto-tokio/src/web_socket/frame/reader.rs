@@ -22,12 +22,16 @@ pub struct FrameLimits {
     pub frame: u64,
     /// The longest message, in bytes of its payload.
     pub message: u64,
-    /// Frames of one message. It bounds what a message of empty frames can cost.
+    /// Frames of one message, besides one for each 64 bytes of it. It bounds what empty and tiny frames can cost, and lets a
+    /// message of any length come in frames that carry something.
     pub frames: u64,
 }
 
+/// A frame that carries this much is not counted.
+const FRAME_BYTES: u64 = 64;
+
 impl FrameLimits {
-    /// Frames of one message: a gigabyte in the smallest pieces that a sender may have a reason for.
+    /// Enough for any sender that has a reason for its small frames.
     const FRAMES: u64 = 1 << 20;
 
     /// Messages of this many bytes, in frames of any size.
@@ -229,8 +233,8 @@ impl FrameReader {
                 actual: header.length,
             });
         }
-        if message.frames > frames {
-            return Err(Violation::ManyFrames(frames));
+        if message.frames > frames.saturating_add(message.bytes / FRAME_BYTES) {
+            return Err(Violation::ManyFrames(message.frames));
         }
         Ok(message)
     }

@@ -242,8 +242,34 @@ fn a_message_of_empty_frames_ends_at_the_limit() {
     bytes.extend([0x00, 0].repeat(5));
     assert_eq!(read(Role::Client, &bytes, &[]), (vec![], None));
     bytes.extend([0x00, 0]);
-    assert_eq!(refused(&bytes).violation, Violation::ManyFrames(6));
+    assert_eq!(refused(&bytes).violation, Violation::ManyFrames(7));
     assert_eq!(refused(&bytes).violation.close_code(), 1009);
+}
+
+#[test]
+fn frames_that_carry_something_are_not_counted() {
+    let limits = FrameLimits {
+        frame: 300,
+        message: u64::MAX,
+        frames: 6,
+    };
+    let many_frames_of = |length: u8| {
+        let mut reader = FrameReader::new(Role::Client, limits);
+        let mut bytes = vec![0x02, length];
+        bytes.resize(2 + usize::from(length), 7);
+        for number in 1..=10_000u64 {
+            if let Err(error) = reader.read(&mut bytes) {
+                assert_eq!(error.violation, Violation::ManyFrames(number));
+                return Some(number);
+            }
+            bytes[0] = 0x00;
+        }
+        None
+    };
+    assert_eq!(many_frames_of(64), None);
+    // Each pair of these makes room for one frame.
+    assert_eq!(many_frames_of(32), Some(13));
+    assert_eq!(many_frames_of(0), Some(7));
 }
 
 #[test]
