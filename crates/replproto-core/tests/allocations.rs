@@ -114,7 +114,7 @@ fn a_dictionary_that_unfolds_is_given_up_before_it_is_large() {
     names.resize(6 + 4_000_000, 0xc0);
     let structure = TableStructure {
         table: 5,
-        named: Some(names.into()),
+        named: Some(names),
         definition: TableDefinition {
             table: "Dog".into(),
             ..TableDefinition::default()
