@@ -87,6 +87,7 @@ mod reassignment;
 mod receiver;
 mod record;
 mod records;
+mod sources;
 mod stats;
 mod table;
 mod time;

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::id::Name;
 use crate::key::{Key, KeyError};
-use crate::records::Sources;
+use crate::sources::Sources;
 use crate::table::Table;
 use crate::time::WallTime;
 use crate::value::RawValue;

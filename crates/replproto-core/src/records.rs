@@ -1,16 +1,14 @@
 //! Consecutive changes of one transaction, which are handed out together.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::iter::FusedIterator;
 
 use bytes::Bytes;
 
-use crate::id::Name;
 use crate::record::{Record, RecordKind};
-use crate::table::Table;
-use crate::wire::entry::{Action, Entry, Flags, Optional};
+use crate::sources::{Missing, Sources};
+use crate::wire::entry::{Action, Entry, Flags};
 use crate::wire::{WireError, varint};
 
 /// Consecutive changes of one transaction, in order: audit entries, not yet decoded beyond their headers (`protocol.md`
@@ -107,7 +105,7 @@ impl<'a> Iterator for Iter<'a> {
                 return None;
             };
             self.rest = rest;
-            if let Ok(Admission::Record(record)) = self.sources.admit(entry) {
+            if let Ok(Admission::Record(record)) = admit(self.sources, entry) {
                 self.left -= 1;
                 return Some(record);
             }
@@ -122,57 +120,6 @@ impl<'a> Iterator for Iter<'a> {
 
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
-
-/// What the records of a run refer to by the peer's numbers: a small part of what the link knows, shared by run after run
-/// until the peer says something new.
-#[derive(Clone, Default)]
-pub(crate) struct Sources {
-    /// `None`: the table is not wanted.
-    tables: Few<Option<Arc<Table>>>,
-    nodes: Few<Name>,
-    /// `None`: there is no such list (`protocol.md` section 3.7).
-    residency: Few<Option<Arc<[Name]>>>,
-    /// Bytes that they keep, roughly. Tables count with their place only: what describes them was an event before.
-    size: u64,
-}
-
-/// A rough size of a name or a table with its place.
-const OVERHEAD: usize = 96;
-
-/// A run refers to at most this many tables, as many nodes, and as many residency lists: they are searched one by one.
-const SOURCES: usize = 16;
-
-/// Some things by their numbers.
-#[derive(Clone)]
-struct Few<T>(Vec<(u32, T)>);
-
-impl<T> Default for Few<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Few<T> {
-    #[inline]
-    fn get(&self, id: u32) -> Option<&T> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == id)
-            .map(|(_, found)| found)
-    }
-
-    fn add(&mut self, id: u32, new: T) -> Result<(), Full> {
-        if self.0.len() >= SOURCES {
-            return Err(Full);
-        }
-        self.0.push((id, new));
-        Ok(())
-    }
-}
-
-/// The run cannot refer to one more.
-#[derive(Debug)]
-pub(crate) struct Full;
 
 /// What an entry is to us.
 pub(crate) enum Admission<'a> {
@@ -193,94 +140,36 @@ pub(crate) enum Skip {
     Unwanted,
 }
 
-/// What is not among the sources, by the peer's number.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Missing {
-    Table(u32),
-    Node(u32),
-    Residency(u32),
-}
-
-impl Sources {
-    /// Reads an entry's header, and finds what it refers to.
-    // Who only wants to know that it is a record must not pay for making one.
-    #[inline(always)]
-    pub(crate) fn admit<'a>(&'a self, bytes: &'a [u8]) -> Result<Admission<'a>, WireError> {
-        let action = Action::parse(bytes)?;
-        let Some(kind) = RecordKind::from_action(action.kind) else {
-            return Ok(Admission::Skip(Skip::Unknown));
-        };
-        if action.flags.contains(Flags::LOCAL_ONLY) {
-            return Ok(Admission::Skip(Skip::Local));
-        }
-        let entry = Entry::parse_after(action, bytes)?;
-        let Some(table) = self.tables.get(entry.table) else {
-            return Ok(Admission::Missing(Missing::Table(entry.table)));
-        };
-        let Some(origin) = self.nodes.get(entry.node) else {
-            return Ok(Admission::Missing(Missing::Node(entry.node)));
-        };
-        let Some(table) = table else {
-            return Ok(Admission::Skip(Skip::Unwanted));
-        };
-        if let Some(id) = self.missing_list(&entry.optional) {
-            return Ok(Admission::Missing(Missing::Residency(id)));
-        }
-        Ok(Admission::Record(Record {
-            bytes,
-            entry,
-            kind,
-            table,
-            origin,
-            sources: self,
-        }))
+/// Reads an entry's header, and finds what it refers to.
+// Who only wants to know that it is a record must not pay for making one.
+#[inline(always)]
+pub(crate) fn admit<'a>(sources: &'a Sources, bytes: &'a [u8]) -> Result<Admission<'a>, WireError> {
+    let action = Action::parse(bytes)?;
+    let Some(kind) = RecordKind::from_action(action.kind) else {
+        return Ok(Admission::Skip(Skip::Unknown));
+    };
+    if action.flags.contains(Flags::LOCAL_ONLY) {
+        return Ok(Admission::Skip(Skip::Local));
     }
-
-    #[inline]
-    fn missing_list(&self, entry: &Optional) -> Option<u32> {
-        let ids = [entry.residency, entry.previous_residency];
-        ids.into_iter()
-            .flatten()
-            .find(|id| self.residency.get(*id).is_none())
+    let entry = Entry::parse_after(action, bytes)?;
+    let Some(table) = sources.table(entry.table) else {
+        return Ok(Admission::Missing(Missing::Table(entry.table)));
+    };
+    let Some(origin) = sources.node(entry.node) else {
+        return Ok(Admission::Missing(Missing::Node(entry.node)));
+    };
+    let Some(table) = table else {
+        return Ok(Admission::Skip(Skip::Unwanted));
+    };
+    if let Some(id) = sources.missing_list(&entry.optional) {
+        return Ok(Admission::Missing(Missing::Residency(id)));
     }
-
-    pub(crate) fn residency(&self, id: Option<u32>) -> Option<&[Name]> {
-        self.residency.get(id?)?.as_deref()
-    }
-
-    /// Bytes that they keep, roughly.
-    pub(crate) const fn size(&self) -> u64 {
-        self.size
-    }
-
-    pub(crate) fn add_table(&mut self, id: u32, table: Option<Arc<Table>>) -> Result<(), Full> {
-        self.tables.add(id, table)?;
-        self.size += OVERHEAD as u64;
-        Ok(())
-    }
-
-    pub(crate) fn add_node(&mut self, id: u32, name: Name) -> Result<(), Full> {
-        let size = OVERHEAD + name.len();
-        self.nodes.add(id, name)?;
-        self.size += size as u64;
-        Ok(())
-    }
-
-    pub(crate) fn add_residency(
-        &mut self,
-        id: u32,
-        nodes: Option<Arc<[Name]>>,
-    ) -> Result<(), Full> {
-        let names = nodes.iter().flat_map(|nodes| nodes.iter());
-        let size = OVERHEAD + names.map(|name| OVERHEAD + name.len()).sum::<usize>();
-        self.residency.add(id, nodes)?;
-        self.size += size as u64;
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").finish_non_exhaustive()
-    }
+    Ok(Admission::Record(Record {
+        bytes,
+        entry,
+        kind,
+        table,
+        origin,
+        sources,
+    }))
 }

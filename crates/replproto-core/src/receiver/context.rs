@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::error::MissingContext;
 use crate::id::Name;
-use crate::records::{Full, Missing, Sources};
+use crate::sources::{Full, Missing, Sources};
 use crate::table::{Table, TableDefinition};
 use crate::value::Dictionary;
 use crate::wire::WireError;

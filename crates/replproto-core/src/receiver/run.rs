@@ -13,7 +13,7 @@ use crate::command::Command;
 use crate::error::{LinkError, MissingContext, Oversize};
 use crate::event::{BlobOwner, Event, SkippedRecord};
 use crate::id::Name;
-use crate::records::{Admission, Records, Skip};
+use crate::records::{Admission, Records, Skip, admit};
 use crate::value::{RawValue, ValueError};
 use crate::wire::WireError;
 
@@ -55,7 +55,7 @@ impl Receiver {
         let mut length = 0;
         let mut last = 0..0;
         let cut = loop {
-            match self.context.sources().admit(&front[item.clone()]) {
+            match admit(self.context.sources(), &front[item.clone()]) {
                 Ok(Admission::Record(record)) if record.refers_to_blobs() => {
                     break Cut::Apart(item);
                 }
@@ -114,7 +114,7 @@ impl Receiver {
         let sources = Arc::clone(self.context.sources());
         let cost = length as u64 + self.context.take_charge();
         if self.session.is_running_copy()
-            && let Ok(Admission::Record(last)) = sources.admit(&self.inbox.front()[last])
+            && let Ok(Admission::Record(last)) = admit(&sources, &self.inbox.front()[last])
         {
             self.session.note_row(&last.table().name, last.key_bytes());
         }
@@ -135,7 +135,8 @@ impl Receiver {
     /// A record that may refer to blobs, at the front: its transaction waits for those.
     fn record_with_blobs(&mut self, item: Range<usize>) -> Option<Command> {
         let sources = Arc::clone(self.context.sources());
-        let Ok(Admission::Record(record)) = sources.admit(&self.inbox.front()[item.clone()]) else {
+        let Ok(Admission::Record(record)) = admit(&sources, &self.inbox.front()[item.clone()])
+        else {
             debug_assert!(false, "the run has just admitted it");
             self.malformed(WireError::Truncated("an audit entry"));
             return None;
