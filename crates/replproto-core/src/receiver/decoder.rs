@@ -17,6 +17,10 @@ use crate::wire::{BATCH_FIRST_BYTE, batch, control, varint};
 use super::flow::Gauge;
 use super::inbox::Inbox;
 
+/// A longer entry is no entry that is too large, but no entry: senders refuse to send batches of more than 100,000,000 bytes
+/// unless they are told otherwise (`protocol.md` section 1.1).
+const ENTRY_MAX: usize = 128 << 20;
+
 /// Where the decoder is in the first message of the inbox.
 #[derive(Debug, Default)]
 enum State {
@@ -247,8 +251,9 @@ impl Decoder {
         };
         let length = length as usize;
         let end = start.saturating_add(length);
-        if length as u64 > self.limits.message {
-            // No message that we accept can hold it.
+        let is_impossible = length > self.limits.record.max(ENTRY_MAX);
+        if length as u64 > self.limits.message || is_impossible {
+            // No message that we accept, or that a sender sends, can hold it.
             return Err(self
                 .malformed(WireError::Truncated("an audit entry"))
                 .into());

@@ -171,6 +171,22 @@ fn limits_say_what_was_too_large() {
 }
 
 #[test]
+fn an_impossible_length_is_an_error_of_form() {
+    for length in [&[0xff, 0xff, 0xff, 0xff, 0xff][..], &[0xff, 0x08, 0, 0, 1]] {
+        let mut message = Batch::new().put("k").end().to_vec();
+        message.extend_from_slice(length);
+        message.extend_from_slice(&[0; 50]);
+        for parts in [&[1 << 20][..], &[7]] {
+            let mut driver = Driver::following(config());
+            driver.feed_parts(message.clone().into(), parts);
+            assert_eq!(driver.records().count(), 1);
+            let error = driver.error();
+            assert!(matches!(error, LinkError::Malformed { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
 fn ten_thousand_pauses_leave_nothing_behind() {
     let mut config = config();
     config.flow.consumer.high.items = 1;
