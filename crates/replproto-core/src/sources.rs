@@ -21,8 +21,17 @@ pub(crate) struct Sources {
     size: u64,
 }
 
-/// A rough size of a name or a table with its place.
-const OVERHEAD: usize = 96;
+/// A rough size of a small allocation with its place.
+pub(crate) const OVERHEAD: usize = 96;
+
+/// What a list of names takes, roughly.
+pub(crate) fn list_size(names: &[Name]) -> usize {
+    OVERHEAD
+        + names
+            .iter()
+            .map(|name| OVERHEAD + name.len())
+            .sum::<usize>()
+}
 
 /// A run refers to at most this many tables, as many nodes, and as many residency lists: they are searched one by one.
 const SOURCES: usize = 16;
@@ -116,8 +125,7 @@ impl Sources {
         id: u32,
         nodes: Option<Arc<[Name]>>,
     ) -> Result<(), Full> {
-        let names = nodes.iter().flat_map(|nodes| nodes.iter());
-        let size = OVERHEAD + names.map(|name| OVERHEAD + name.len()).sum::<usize>();
+        let size = nodes.as_deref().map_or(OVERHEAD, list_size);
         self.residency.add(id, nodes)?;
         self.size += size as u64;
         Ok(())

@@ -9,14 +9,11 @@ use alloc::vec::Vec;
 
 use crate::error::MissingContext;
 use crate::id::Name;
-use crate::sources::{Full, Missing, Sources};
+use crate::sources::{Full, Missing, OVERHEAD, Sources, list_size};
 use crate::table::{Table, TableDefinition};
 use crate::value::Dictionary;
 use crate::wire::WireError;
 use crate::wire::message::TableStructure;
-
-/// A rough size of a small allocation with its place in a tree.
-const OVERHEAD: usize = 96;
 
 #[derive(Debug, Default)]
 pub(super) struct Context {
@@ -98,12 +95,10 @@ impl Context {
 
     pub(super) fn set_residency(&mut self, id: u32, nodes: &[String]) {
         self.sources = Arc::default();
-        let size = |nodes: usize, text: usize| OVERHEAD * (1 + nodes) + text;
-        self.residency_size += size(nodes.len(), nodes.iter().map(String::len).sum());
-        let nodes = nodes.iter().map(|name| name.as_str().into()).collect();
+        let nodes: Arc<[Name]> = nodes.iter().map(|name| name.as_str().into()).collect();
+        self.residency_size += list_size(&nodes);
         if let Some(replaced) = self.residency.insert(id, nodes) {
-            self.residency_size -=
-                size(replaced.len(), replaced.iter().map(|name| name.len()).sum());
+            self.residency_size -= list_size(&replaced);
         }
     }
 

@@ -11,8 +11,11 @@ pub(crate) trait Take<'a> {
     /// Whether texts are looked at: then those of a typed struct are checked together beforehand.
     const READS_TEXT: bool;
 
-    /// The name of a field, whose item follows. To be always inlined, as [`item`](Self::item).
-    fn name(&mut self, name: FieldName<'a>) -> Result<(), Self::Error>;
+    /// The name of a field, whose item follows; nobody need look at it. To be always inlined, as [`item`](Self::item).
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn name(&mut self, _name: FieldName<'a>) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// An item. If it is a container, this goes on with its content, to the end.
     ///
@@ -28,11 +31,6 @@ impl<'a> Take<'a> for Option<Item<'a>> {
     const READS_TEXT: bool = false;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
-        Ok(())
-    }
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
     fn item(&mut self, _cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
         *self = Some(item);
         Ok(())
@@ -45,11 +43,6 @@ pub(super) struct Skip;
 impl<'a> Take<'a> for Skip {
     type Error = ValueError;
     const READS_TEXT: bool = false;
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
-        Ok(())
-    }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
