@@ -18,11 +18,33 @@ use core::time::Duration;
 /// backoff.cursor_advanced();
 /// assert_eq!(backoff.next_delay(), Duration::from_millis(500));
 /// ```
+///
+/// With [full jitter](Self::with_full_jitter) each delay is a random part of that, so that many links which lost their peer at
+/// the same moment do not all come back at the same moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
+    jitter: Option<Jitter>,
+}
+
+/// A small generator of numbers (SplitMix64): the same seed gives the same delays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Jitter(u64);
+
+impl Jitter {
+    /// A duration from zero to this one.
+    fn below(&mut self, longest: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+        let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        // The high half of the product is spread evenly.
+        Duration::from_micros(((u128::from(bits) * u128::from(micros)) >> 64) as u64)
+    }
 }
 
 impl Backoff {
@@ -35,14 +57,25 @@ impl Backoff {
             first,
             longest,
             next: first,
+            jitter: None,
         }
+    }
+
+    /// Each delay is drawn evenly between zero and what it would be. The seed should be another for each link.
+    #[must_use]
+    pub const fn with_full_jitter(mut self, seed: u64) -> Self {
+        self.jitter = Some(Jitter(seed));
+        self
     }
 
     /// How long to wait now, before the next dial.
     pub fn next_delay(&mut self) -> Duration {
         let delay = self.next.min(self.longest);
         self.next = delay.saturating_mul(2);
-        delay
+        match &mut self.jitter {
+            Some(jitter) => jitter.below(delay),
+            None => delay,
+        }
     }
 
     /// The durable cursor has advanced.
@@ -100,6 +133,28 @@ mod tests {
         assert_eq!(delays(&mut backoff, 1), [4000]);
         backoff.was_healthy_for(Duration::from_secs(30));
         assert_eq!(delays(&mut backoff, 1), [500]);
+    }
+
+    #[test]
+    fn jitter_spreads_the_delays_and_a_seed_repeats_them() {
+        let mut plain = Backoff::default();
+        let mut one = Backoff::default().with_full_jitter(1);
+        let mut again = one.clone();
+        let mut other = Backoff::default().with_full_jitter(2);
+        let (mut sum, mut longest, mut is_other) = (0.0, 0.0, false);
+        for _ in 0..1000 {
+            let (most, delay) = (plain.next_delay(), one.next_delay());
+            assert!(delay <= most);
+            assert_eq!(again.next_delay(), delay);
+            is_other |= other.next_delay() != delay;
+            sum += delay.as_secs_f64();
+            longest += most.as_secs_f64();
+        }
+        assert!(is_other);
+        assert!(
+            (0.45..0.55).contains(&(sum / longest)),
+            "{sum} of {longest}"
+        );
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl World {
         let before = self.store.sequence();
         self.store.commit(job);
         if self.store.sequence() > before {
-            self.backoff.cursor_advanced();
+            self.reconnect.cursor_advanced(id.epoch);
         }
         self.check_prefix()?;
         let is_late = self.faults.has(Fault::Reorder);

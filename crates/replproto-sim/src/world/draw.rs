@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use replproto_core::config::{Mode, TableFilter, Timeouts};
-use replproto_core::{Backoff, BlobTries, Config, Sequence, Start};
+use replproto_core::{Backoff, BlobTries, Config, Epoch, Instant, Reconnect, Sequence, Start};
 
 use super::checks::Checks;
 use super::disk::Disk;
@@ -123,7 +123,7 @@ impl World {
             lagging_until: 0,
             epoch: 0,
             tries: BlobTries::default(),
-            backoff: Backoff::default(),
+            reconnect: Reconnect::new(Backoff::default(), Epoch(0), Instant::from_micros(1)),
             is_healing: false,
             is_superseded: false,
             last_committed: None,

@@ -1,6 +1,10 @@
 //! Links: how they are dialled, what they ask for, and how they end.
 
-use replproto_core::{Command, Epoch, Event as Handed, Input, Receiver, Start, StoredCursor};
+use std::time::Duration;
+
+use replproto_core::{
+    Backoff, Command, Epoch, Event as Handed, Input, Receiver, Reconnect, Start, StoredCursor,
+};
 
 use super::{Event, World};
 use crate::faults::Fault;
@@ -25,16 +29,22 @@ impl World {
             self.after(AGAIN_MICROS, Event::Dial);
             return Ok(());
         };
-        self.epoch += 1;
+        let now = self.time();
+        let Some(epoch) = self.reconnect.poll_dial(now) else {
+            return Err(Violation::new("reconnect", "a dial that is not due"));
+        };
+        hold("reconnect", epoch > Epoch(self.epoch), || {
+            format!("{epoch:?} again")
+        })?;
+        self.epoch = epoch.0;
         hold("canary", !self.options.canary || self.epoch < 2, || {
             "a link was dialled twice".into()
         })?;
-        let now = self.time();
-        let receiver = Receiver::new(self.config.clone(), start.clone(), Epoch(self.epoch), now)
+        let receiver = Receiver::new(self.config.clone(), start.clone(), epoch, now)
             .map_err(|error| Violation::new("config", error))?
             .with_blob_tries(self.tries.clone());
         if let Some(recorder) = &mut self.recorder {
-            recorder.begin(Epoch(self.epoch), &start, &self.config, now);
+            recorder.begin(epoch, &start, &self.config, now);
         }
         let durable = self.store.sequence();
         let mut model = Model::new(self.config.clone(), durable, Trust::Honest, now);
@@ -227,9 +237,34 @@ impl World {
         self.tries = host.receiver.blob_tries().clone();
         self.coverage.link(host.receiver.stats());
         self.retired = Some(host.receiver);
-        let delay = self.backoff.next_delay().as_micros() as u64;
-        let is_superseded = std::mem::take(&mut self.is_superseded);
-        self.after(if is_superseded { 0 } else { delay }, Event::Dial);
+        let now = self.time();
+        let epoch = Epoch(self.epoch);
+        if std::mem::take(&mut self.is_superseded) {
+            self.reconnect.unsubscribe();
+            let delay = self.reconnect.ended(now, epoch);
+            hold(
+                "reconnect",
+                delay.is_none() && self.reconnect.is_over(),
+                || "a link that is not wanted comes again".into(),
+            )?;
+            self.reconnect_after(0);
+        } else {
+            let delay = self.reconnect.ended(now, epoch);
+            let again = self.reconnect.ended(now, epoch);
+            hold("reconnect", delay.is_some() && again.is_none(), || {
+                format!("{delay:?} and {again:?} after the end of a link")
+            })?;
+            if let Some(at) = self.reconnect.deadline() {
+                self.after(at.since(now).as_micros() as u64, Event::Dial);
+            }
+        }
         self.bother_retired()
+    }
+
+    /// Another link takes the place of the one before, after so long.
+    pub(super) fn reconnect_after(&mut self, micros: u64) {
+        let at = self.time().after(Duration::from_micros(micros));
+        self.reconnect = Reconnect::new(Backoff::default(), Epoch(self.epoch), at);
+        self.after(micros, Event::Dial);
     }
 }

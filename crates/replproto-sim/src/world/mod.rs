@@ -12,7 +12,8 @@ use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
 use replproto_core::{
-    Backoff, BlobId, BlobTries, CommitId, Config, Input, Instant, PauseReason, Receiver, Start,
+    BlobId, BlobTries, CommitId, Config, Epoch, Input, Instant, PauseReason, Receiver, Reconnect,
+    Start,
 };
 
 use crate::coverage::{self, Coverage};
@@ -99,9 +100,10 @@ pub struct World {
     lagging_until: u64,
     epoch: u64,
     tries: BlobTries,
-    backoff: Backoff,
+    /// When the next link is dialled.
+    reconnect: Reconnect,
     is_healing: bool,
-    /// The next link follows at once.
+    /// The link is not wanted any more, and another takes its place.
     is_superseded: bool,
     /// What was acknowledged last.
     last_committed: Option<CommitId>,
@@ -337,6 +339,11 @@ impl World {
                 break;
             }
         }
+        if let Some(host) = &self.host
+            && host.receiver.is_set_up()
+        {
+            self.reconnect.set_up(self.time(), Epoch(self.epoch));
+        }
         self.send();
         self.check_at_rest()?;
         self.schedule();
@@ -429,6 +436,10 @@ impl World {
     }
 
     fn check_at_rest(&mut self) -> Result {
+        let is_waiting = self.reconnect.deadline().is_some();
+        hold("reconnect", is_waiting == self.host.is_none(), || {
+            format!("a link: {}, a dial to come: {is_waiting}", !is_waiting)
+        })?;
         let Some(host) = &mut self.host else {
             return Ok(());
         };

@@ -230,7 +230,7 @@ impl World {
         if let Some(host) = self.host.take() {
             self.coverage.link(host.receiver.stats());
             let delay = self.dice.trouble.range(1000, 2_000_000);
-            self.after(delay, Event::Dial);
+            self.reconnect_after(delay);
         }
     }
 
