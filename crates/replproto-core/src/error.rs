@@ -204,6 +204,32 @@ pub enum Watchdog {
     CopyFinish,
 }
 
+impl Watchdog {
+    /// The names of all, in the order of their numbers, in the form used in metrics.
+    pub const NAMES: [&'static str; 7] = [
+        "silence",
+        "setup",
+        "pause_stall",
+        "not_ready",
+        "blob_gap",
+        "copy_progress",
+        "copy_finish",
+    ];
+
+    /// A stable number, for tables.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Silence => 0,
+            Self::Setup => 1,
+            Self::PauseStall(_) => 2,
+            Self::NotReady => 3,
+            Self::BlobGap => 4,
+            Self::CopyProgress => 5,
+            Self::CopyFinish => 6,
+        }
+    }
+}
+
 impl fmt::Display for Watchdog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

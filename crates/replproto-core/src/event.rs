@@ -166,6 +166,19 @@ pub enum BlobFault {
 }
 
 impl BlobFault {
+    /// The names of all, in the order of their numbers, in the form used in metrics.
+    pub const NAMES: [&'static str; 4] = ["source", "idle", "size", "local"];
+
+    /// A stable number, for tables.
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::Source { .. } => 0,
+            Self::Idle => 1,
+            Self::Size { .. } => 2,
+            Self::Local { .. } => 3,
+        }
+    }
+
     /// The source has said that the blob will never come: its file is gone (ENOENT, 404) or corrupt (500)
     /// (`protocol.md` section 10, #405 and #443).
     pub fn is_permanent(&self) -> bool {

@@ -1,6 +1,10 @@
 //! What a link has done, in numbers.
 
-use crate::pause::PauseReason;
+use core::time::Duration;
+
+use crate::error::Watchdog;
+use crate::event::BlobFault;
+use crate::pause::{PauseReason, PauseReasons};
 
 /// Counters of one link. They only rise, apart from the levels at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct Stats {
     pub blobs_held: u64,
     /// Blobs that are gone at the source.
     pub blobs_gone: u64,
+    /// What was wrong with the blobs that failed, held or gone, by [`BlobFault::index`].
+    pub blob_faults: [u64; BlobFault::NAMES.len()],
     /// Bytes of blobs handed out.
     pub blob_bytes: u64,
     /// Chunks of dead or unneeded transfers, dropped.
@@ -55,6 +61,10 @@ pub struct Stats {
     pub pings: u64,
     /// How often each reason paused reading, by [`PauseReason::index`].
     pub pauses: [u64; PauseReason::ALL.len()],
+    /// How long each reason held, by [`PauseReason::index`]. Reasons may hold at the same time.
+    pub paused: [Duration; PauseReason::ALL.len()],
+    /// How often each watchdog ended the link, by [`Watchdog::index`].
+    pub watchdogs: [u64; Watchdog::NAMES.len()],
     /// The most bytes of messages that were held at a time, with a fixed overhead for each part.
     pub peak_retained_bytes: u64,
     /// The most events that were out at a time, counted in the same way.
@@ -64,6 +74,14 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Time has passed, in which these reasons held.
+    #[inline]
+    pub(crate) fn pass(&mut self, elapsed: Duration, reasons: PauseReasons) {
+        for reason in reasons.iter() {
+            self.paused[reason.index()] += elapsed;
+        }
+    }
+
     /// Adds those of another link: counters are summed, and of levels the higher one is kept.
     pub fn absorb(&mut self, other: &Self) {
         let Self {
@@ -86,11 +104,14 @@ impl Stats {
             blobs_aborted,
             blobs_held,
             blobs_gone,
+            blob_faults,
             blob_bytes,
             chunks_dropped,
             late_acknowledgements,
             pings,
             pauses,
+            paused,
+            watchdogs,
             peak_retained_bytes,
             peak_events_out,
             peak_blob_bytes_out,
@@ -122,8 +143,13 @@ impl Stats {
         ] {
             *count += more;
         }
-        for (count, more) in self.pauses.iter_mut().zip(pauses) {
+        let counts = self.pauses.iter_mut().zip(pauses);
+        let counts = counts.chain(self.watchdogs.iter_mut().zip(watchdogs));
+        for (count, more) in counts.chain(self.blob_faults.iter_mut().zip(blob_faults)) {
             *count += more;
+        }
+        for (time, more) in self.paused.iter_mut().zip(paused) {
+            *time += more;
         }
         for (peak, other) in [
             (&mut self.peak_retained_bytes, peak_retained_bytes),
@@ -141,22 +167,24 @@ mod tests {
 
     #[test]
     fn counters_add_up_and_levels_do_not() {
-        let link = |records, peak| Stats {
-            records,
-            pauses: [1, 0, 2, 0, 0],
-            peak_events_out: peak,
-            ..Stats::default()
+        let link = |records, peak| {
+            let mut stats = Stats {
+                records,
+                peak_events_out: peak,
+                ..Stats::default()
+            };
+            stats.pauses[2] = 1;
+            stats.paused[2] = Duration::from_millis(records);
+            stats.watchdogs[1] = 1;
+            stats.blob_faults[3] = 2;
+            stats
         };
         let mut total = link(3, 70);
         total.absorb(&link(4, 20));
-        assert_eq!(
-            total,
-            Stats {
-                records: 7,
-                pauses: [2, 0, 4, 0, 0],
-                peak_events_out: 70,
-                ..Stats::default()
-            }
-        );
+        let mut expected = link(7, 70);
+        expected.pauses[2] = 2;
+        expected.watchdogs[1] = 2;
+        expected.blob_faults[3] = 4;
+        assert_eq!(total, expected);
     }
 }

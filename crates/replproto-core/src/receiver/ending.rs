@@ -31,6 +31,7 @@ impl Receiver {
     }
 
     pub(super) fn timed_out(&mut self, watchdog: Watchdog, waited: Duration) {
+        self.stats.watchdogs[watchdog.index()] += 1;
         self.fail(LinkError::TimedOut { watchdog, waited });
     }
 

@@ -89,6 +89,8 @@ pub struct Receiver {
     confirm: Option<Sequence>,
     /// The newest sequence that was confirmed or is about to be.
     confirmed: Sequence,
+    /// The reasons to pause since the last input.
+    held: PauseReasons,
     is_draining: bool,
     life: Life,
     stats: Stats,
@@ -133,6 +135,7 @@ impl Receiver {
             is_drained: true,
             is_unready: false,
             confirm: None,
+            held: PauseReasons::NONE,
             is_draining: false,
             life: Life::Open,
             stats: Stats::default(),
@@ -166,10 +169,13 @@ impl Receiver {
         }
         let before = self.timers.now();
         self.timers.set_now(now);
+        self.ledger.set_now(now);
         if let Err(misuse) = self.take(input) {
             self.timers.set_now(before);
+            self.ledger.set_now(before);
             return Err(misuse);
         }
+        self.stats.pass(now.since(before), self.held);
         // Input first, then the timers: a message that arrives together with a late wake-up proves the peer alive.
         self.note_pause();
         while matches!(self.life, Life::Open)
@@ -383,9 +389,35 @@ impl Receiver {
         self.flow.blobs.level().bytes
     }
 
-    /// Counters.
+    /// Bytes of events that are out, with a fixed overhead for each command.
+    pub const fn event_bytes_out(&self) -> u64 {
+        self.flow.consumer.level().bytes
+    }
+
+    /// Since when the oldest transaction is here that is not settled: it is not durable, or a blob of it is not saved, so
+    /// nothing after it can be confirmed. It counts from its first record on. `None`: there is none.
+    pub fn unsettled_since(&self) -> Option<Instant> {
+        match self.life {
+            Life::Open => self.ledger.unsettled_since(),
+            _ => None,
+        }
+    }
+
+    /// Blobs that failed and hold the cursor until they have come again.
+    pub const fn blobs_missing(&self) -> u64 {
+        self.blobs.gaps()
+    }
+
+    /// Counters, as of the last input.
     pub const fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Counters as they are at `now`, which is not before the last input: pauses that are under way count up to it.
+    pub fn stats_at(&self, now: Instant) -> Stats {
+        let mut stats = self.stats;
+        stats.pass(now.since(self.timers.now()), self.pause_reasons());
+        stats
     }
 
     // What the parts of the receiver share.
@@ -468,7 +500,8 @@ impl Receiver {
     /// Keeps link time, and the two watchdogs of which exactly one is armed: that of the peer while reading goes on, that
     /// of the application while it is paused.
     fn note_pause(&mut self) {
-        let is_paused = !self.flow.reasons().is_empty();
+        self.held = self.flow.reasons();
+        let is_paused = !self.held.is_empty();
         if !matches!(self.life, Life::Open) || !self.timers.set_paused(is_paused) {
             return;
         }
@@ -501,6 +534,7 @@ impl Receiver {
             settled,
             released,
         } = failure;
+        self.stats.blob_faults[fault.index()] += 1;
         let blob = transfer.map(|number| self.blob_id(number));
         if let (Some(blob), Some(why)) = (blob, abort) {
             self.abort(blob, why);

@@ -14,5 +14,6 @@ mod round_trips;
 mod runs;
 mod session;
 mod splits;
+mod stats;
 mod wire;
 mod work;

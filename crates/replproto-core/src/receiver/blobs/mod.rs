@@ -545,6 +545,11 @@ impl Blobs {
         self.gaps > 0
     }
 
+    /// Failed blobs that a transaction waits for.
+    pub(super) const fn gaps(&self) -> u64 {
+        self.gaps as u64
+    }
+
     /// Whether any transfer is open or being saved, or any record waits for one.
     pub(super) fn is_quiet(&self) -> bool {
         self.transfers.is_empty() && self.references == 0

@@ -12,7 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 
 use crate::cursor::{CopyCursor, Cursor};
-use crate::time::Sequence;
+use crate::time::{Instant, Sequence};
 
 /// What the end of a transaction does to the cursor once everything up to it is settled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +52,8 @@ fn max(a: Option<Sequence>, b: Option<Sequence>) -> Option<Sequence> {
 
 #[derive(Debug, Default)]
 struct Transaction {
+    /// When its first record was handed out.
+    since: Instant,
     is_ended: bool,
     is_committed: bool,
     /// References to blobs that are neither saved nor gone.
@@ -117,6 +119,7 @@ pub(super) struct NeverHandedOut;
 
 #[derive(Debug)]
 pub(super) struct Ledger {
+    now: Instant,
     /// The number that the next commit gets.
     next: u64,
     /// Transactions that are not settled, and settled ones that are counted with them. At most one for each transaction
@@ -145,6 +148,7 @@ impl Ledger {
             step: 0,
         };
         Self {
+            now: Instant::ZERO,
             next: 0,
             transactions: BTreeMap::new(),
             out: BTreeMap::new(),
@@ -157,6 +161,16 @@ impl Ledger {
         }
     }
 
+    pub(super) const fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Since when the oldest transaction is here that is not settled.
+    pub(super) fn unsettled_since(&self) -> Option<Instant> {
+        let (_, oldest) = self.transactions.first_key_value()?;
+        Some(oldest.since)
+    }
+
     /// The transaction that a record belongs to. Begins one if none is open.
     pub(super) fn transaction(&mut self) -> u64 {
         if let Some(number) = self.open {
@@ -165,7 +179,11 @@ impl Ledger {
         let number = self.next;
         self.next += 1;
         self.open = Some(number);
-        self.transactions.insert(number, Transaction::default());
+        let transaction = Transaction {
+            since: self.now,
+            ..Transaction::default()
+        };
+        self.transactions.insert(number, transaction);
         number
     }
 

@@ -74,6 +74,9 @@ pub(crate) struct Driver {
     saves: u64,
     aborts: u64,
     failures: u64,
+    /// How long each reason to pause held, by the definition, up to the last input.
+    paused: [Duration; PauseReason::ALL.len()],
+    last_input: Instant,
 }
 
 pub(crate) fn config() -> Config {
@@ -113,6 +116,8 @@ impl Driver {
             saves: 0,
             aborts: 0,
             failures: 0,
+            paused: Default::default(),
+            last_input: now,
         }
     }
 
@@ -144,7 +149,7 @@ impl Driver {
             // On its way already when the pause was announced.
             Input::Message { bytes, .. } => self.largest_message += bytes.len() as u64,
             Input::Consumed { events } => {
-                let result = self.receiver.handle(self.now, input.clone());
+                let result = self.handle(input.clone());
                 if result.is_ok() && self.close.is_none() {
                     self.events_out -= events;
                 }
@@ -153,9 +158,31 @@ impl Driver {
             }
             _ => {}
         }
-        let result = self.receiver.handle(self.now, input);
+        let result = self.handle(input);
         self.check();
         result
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), Misuse> {
+        let paused = self.paused_now();
+        let stats = self.receiver.stats_at(self.now);
+        assert_eq!(stats.paused, paused, "looked at before the input");
+        let result = self.receiver.handle(self.now, input);
+        if result.is_ok() {
+            self.paused = paused;
+            self.last_input = self.now;
+        }
+        assert_eq!(self.receiver.stats().paused, self.paused);
+        result
+    }
+
+    /// How long each reason held until now: since the last input it has been those that there are.
+    fn paused_now(&self) -> [Duration; PauseReason::ALL.len()] {
+        let mut paused = self.paused;
+        for reason in self.receiver.pause_reasons().iter() {
+            paused[reason.index()] += self.now.since(self.last_input);
+        }
+        paused
     }
 
     /// A whole message, as soon as reading is not paused.
@@ -207,13 +234,12 @@ impl Driver {
                 .poll_timeout()
                 .is_some_and(|at| at <= self.now)
             {
-                self.receiver.handle(self.now, Input::Tick).expect("a tick");
+                self.handle(Input::Tick).expect("a tick");
             } else if self.acknowledge() {
             } else if self.receiver.is_paused() || self.close.is_some() {
                 return self.check_at_rest();
             } else if let Some((bytes, last)) = self.wire.pop_front() {
-                self.receiver
-                    .handle(self.now, Input::Message { bytes, last })
+                self.handle(Input::Message { bytes, last })
                     .expect("not paused");
                 self.check();
             } else {
