@@ -118,6 +118,10 @@ impl Trace {
                     )
                 }));
             }
+            // What was in hand at the end depends on when it came.
+            Command::Close(close) => self
+                .lines
+                .push(format!("{:?} {:?}", close.reason, close.frame)),
             command => self.lines.push(format!("{command:?}")),
         }
     }

@@ -1,9 +1,11 @@
 //! How a link ends.
 
 use alloc::string::String;
+use core::fmt;
 
 use thiserror::Error;
 
+use crate::cursor::Cursor;
 use crate::error::LinkError;
 use crate::wire::close::truncate_reason;
 
@@ -14,6 +16,52 @@ pub struct Close {
     pub reason: CloseReason,
     /// The close frame to send, if any. Without one the socket is to be dropped.
     pub frame: Option<CloseFrame>,
+    /// What became of the work in hand.
+    pub report: Report,
+}
+
+/// What became of the work that a link had in hand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// What was finished since the drain began; nothing if there was none.
+    pub done: Work,
+    /// What was in hand at the end. It comes again on the next link.
+    pub abandoned: Work,
+    /// The newest cursor that is durable: of this link, or else the one that it started from. `None` if it started without.
+    pub cursor: Option<Cursor>,
+}
+
+/// An amount of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Events, as [`Event::count`](crate::Event::count) counts them: done when the application has taken them.
+    pub events: u64,
+    /// Transactions and checkpoints: done when they are durable.
+    pub commits: u64,
+    /// Transfers of blobs: done when they are saved.
+    pub blobs: u64,
+}
+
+impl Work {
+    /// What was done since.
+    pub(crate) const fn since(self, earlier: Self) -> Self {
+        Self {
+            events: self.events - earlier.events,
+            commits: self.commits - earlier.commits,
+            blobs: self.blobs - earlier.blobs,
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            events,
+            commits,
+            blobs,
+        } = self;
+        write!(f, "{events} events, {commits} transactions, {blobs} blobs")
+    }
 }
 
 /// The content of a WebSocket close frame.

@@ -98,7 +98,7 @@ pub mod wire;
 
 pub use backoff::Backoff;
 pub use cause::EndCause;
-pub use close::{Close, CloseFrame, CloseReason};
+pub use close::{Close, CloseFrame, CloseReason, Report, Work};
 pub use command::{AbortReason, Command};
 pub use config::Config;
 pub use cursor::{CopyCursor, Cursor, CursorError, Start, StoredCursor};

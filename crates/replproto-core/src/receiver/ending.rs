@@ -10,7 +10,7 @@ use super::blobs::Blobs;
 use super::context::Context;
 use super::flow::Flow;
 use super::inbox::Inbox;
-use crate::close::{Close, CloseReason};
+use crate::close::{Close, CloseReason, Report, Work};
 use crate::command::{AbortReason, Command};
 use crate::error::{LinkError, Watchdog};
 use crate::pause::PauseReasons;
@@ -21,7 +21,7 @@ use crate::wire::Message;
 pub(super) enum Life {
     Open,
     /// What is left to say before the end.
-    Closing(CloseReason),
+    Closing(Box<Close>),
     Closed,
 }
 
@@ -54,10 +54,34 @@ impl Receiver {
             self.transmit(&Message::Disconnect);
         }
         let unfinished: Vec<u64> = self.blobs.unfinished().collect();
+        let report = Report {
+            done: self
+                .drained_from
+                .map_or_else(Work::default, |before| self.work_done().since(before)),
+            abandoned: Work {
+                events: self.events_out(),
+                commits: self.ledger.commits_out(),
+                blobs: unfinished.len() as u64,
+            },
+            cursor: self.ledger.durable().cloned(),
+        };
         for number in unfinished {
             self.abort(self.blob_id(number), AbortReason::Close);
         }
-        self.life = Life::Closing(reason);
+        self.life = Life::Closing(Box::new(Close {
+            frame: reason.frame(),
+            reason,
+            report,
+        }));
+    }
+
+    /// All that the application has finished on this link.
+    pub(super) const fn work_done(&self) -> Work {
+        Work {
+            events: self.stats.events - self.events_out(),
+            commits: self.stats.commits,
+            blobs: self.stats.blobs_saved,
+        }
     }
 
     pub(super) fn poll_closing(&mut self) -> Option<Command> {
@@ -67,14 +91,11 @@ impl Receiver {
         if let Some(command) = self.control.pop_front() {
             return Some(command);
         }
-        let Life::Closing(reason) = core::mem::replace(&mut self.life, Life::Closed) else {
+        let Life::Closing(close) = core::mem::replace(&mut self.life, Life::Closed) else {
             return None;
         };
         self.release_everything();
-        Some(Command::Close(Box::new(Close {
-            frame: reason.frame(),
-            reason,
-        })))
+        Some(Command::Close(close))
     }
 
     /// Nothing outlives the link.

@@ -18,7 +18,7 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Work};
 use crate::command::{AbortReason, Command};
 use crate::config::{Config, ConfigError, Level};
 use crate::cursor::{Cursor, Start};
@@ -91,7 +91,8 @@ pub struct Receiver {
     confirmed: Sequence,
     /// The reasons to pause since the last input.
     held: PauseReasons,
-    is_draining: bool,
+    /// What was done when the drain began, if one has begun.
+    drained_from: Option<Work>,
     life: Life,
     stats: Stats,
 }
@@ -109,10 +110,10 @@ impl Receiver {
         now: Instant,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let cursor = match &start {
-            Start::Copy => Cursor::at(Sequence(0.0)),
-            Start::At(sequence) => Cursor::at(*sequence),
-            Start::Resume(cursor) => cursor.clone(),
+        let (cursor, is_durable) = match &start {
+            Start::Copy => (Cursor::at(Sequence(0.0)), false),
+            Start::At(sequence) => (Cursor::at(*sequence), false),
+            Start::Resume(cursor) => (cursor.clone(), true),
         };
         let limits = config.limits;
         let mut timers = Timers::new(now);
@@ -126,7 +127,7 @@ impl Receiver {
             decoder: Decoder::new(limits),
             context: Context::default(),
             confirmed: cursor.sequence,
-            ledger: Ledger::new(cursor),
+            ledger: Ledger::new(cursor, is_durable),
             blobs: Blobs::new(limits, BlobTries::default()),
             chunk: None,
             events_out: VecDeque::new(),
@@ -136,7 +137,7 @@ impl Receiver {
             is_unready: false,
             confirm: None,
             held: PauseReasons::NONE,
-            is_draining: false,
+            drained_from: None,
             life: Life::Open,
             stats: Stats::default(),
             config,
@@ -214,7 +215,8 @@ impl Receiver {
             Input::NotReady => self.set_unready(true),
             Input::Drain { deadline } => {
                 // Nothing is read any more, so nothing of the peer can be heard.
-                self.is_draining = true;
+                let done = self.work_done();
+                self.drained_from.get_or_insert(done);
                 self.timers.clear(Timer::Silence);
                 self.timers.set_at(Timer::Drain, deadline);
             }
@@ -282,7 +284,7 @@ impl Receiver {
                 return Some(command);
             }
         }
-        if self.is_draining && self.is_done() {
+        if self.is_draining() && self.is_done() {
             self.close(CloseReason::Drained);
         }
         None
@@ -315,12 +317,16 @@ impl Receiver {
             || !self.control.is_empty()
             || (self.flow.may_decode()
                 && (!self.is_drained || !self.pending.is_empty() || self.is_checkpoint_due()))
-            || (self.is_draining && self.is_done())
+            || (self.is_draining() && self.is_done())
     }
 
     /// Whether the host should stop reading the socket.
     pub fn is_paused(&self) -> bool {
-        self.is_draining || !matches!(self.life, Life::Open) || !self.flow.reasons().is_empty()
+        self.is_draining() || !matches!(self.life, Life::Open) || !self.flow.reasons().is_empty()
+    }
+
+    const fn is_draining(&self) -> bool {
+        self.drained_from.is_some()
     }
 
     /// The reasons for which reading is paused.

@@ -250,7 +250,7 @@ impl Receiver {
     /// The peer is alive. Whether reading is paused is what the link's clock says: while a part is decoded the reasons may
     /// be gone for a moment and come back, without a pause that ends.
     pub(super) fn heard(&mut self) {
-        let is_reading = !self.timers.is_paused() && !self.is_draining;
+        let is_reading = !self.timers.is_paused() && !self.is_draining();
         if is_reading && self.session.is_connected() {
             let limit = self.silence_limit();
             self.timers.set(Timer::Silence, limit);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use replproto_core::{
     BlobId, CloseReason, Command, CommitId, Epoch, Input, Instant, LinkError, Misuse, PauseReason,
+    Sequence, Work,
 };
 
 use crate::driver::{Auto, Driver, config};
@@ -24,6 +25,47 @@ fn busy() -> Driver {
     driver.feed(batch.end_at(6.0));
     driver.input(Input::NotReady);
     driver
+}
+
+#[test]
+fn the_close_tells_what_became_of_the_work_in_hand() {
+    let mut driver = Driver::following(config());
+    driver.auto = Auto::NONE;
+    driver.feed(Batch::new().put("a").end_at(5.0));
+    driver.feed(Batch::new().put_blobs("b", &[file(1)]).end_at(6.0));
+    driver.feed(Batch::new().put("c").put("d").end_at(7.0));
+    driver.feed(Chunk::of(1).last(b"whole"));
+    let commit = |number| CommitId {
+        epoch: Epoch(1),
+        number,
+    };
+    let blob = BlobId {
+        epoch: Epoch(1),
+        number: 0,
+    };
+    // What was done before the drain does not count as done by it.
+    driver.consume(2);
+    driver.commit(commit(0));
+    driver.input(Input::Drain {
+        deadline: Instant::from_micros(2_000_000),
+    });
+    driver.consume(2);
+    driver.commit(commit(1));
+    driver.written(blob, 5);
+    driver.save(blob);
+    driver.pass(Duration::from_secs(2));
+    let close = driver.close.expect("the drain is over");
+    assert_eq!(close.reason, CloseReason::DrainTimedOut);
+    let work = |events, commits, blobs| Work {
+        events,
+        commits,
+        blobs,
+    };
+    assert_eq!(close.report.done, work(2, 1, 1));
+    // The last transaction, and the cursor that followed from the blob.
+    assert_eq!(close.report.abandoned, work(4, 2, 0));
+    let cursor = close.report.cursor.expect("one is durable");
+    assert_eq!(cursor.sequence, Sequence(5.0));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use replproto_core::{Command, Event, PauseReason};
 use crate::driver::{Driver, config};
 use crate::wire::{self, Batch, Chunk, file};
 
-/// What came out, without what may depend on the cuts: pauses of the inbound queue, and where adjacent slices of a blob are
-/// cut.
+/// What came out, without what may depend on the cuts: pauses of the inbound queue, where adjacent slices of a blob are cut,
+/// and what the application had in hand at the end.
 pub(crate) fn trace(commands: &[Command]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut slices: Option<(String, Vec<u8>)> = None;
@@ -35,6 +35,7 @@ pub(crate) fn trace(commands: &[Command]) -> Vec<String> {
                 }
                 continue;
             }
+            Command::Close(close) => format!("{:?} {:?}", close.reason, close.frame),
             other => format!("{other:?}"),
         };
         if let Some((blob, body)) = slices.take() {

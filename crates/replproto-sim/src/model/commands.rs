@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use replproto_core::wire::Message;
 use replproto_core::{
-    AbortReason, BlobId, Close, CloseReason, Command, Event, LinkError, PauseReason,
+    AbortReason, BlobId, Close, CloseReason, Command, Event, LinkError, PauseReason, Report, Work,
 };
 
 use super::{CHUNK_OVERHEAD, EVENT_OVERHEAD, EventOut, Model, Transfer, Trust};
@@ -41,6 +41,7 @@ impl Model {
                 self.has_cut_blob |= self.transfers.get(blob).is_some_and(|it| it.has_ended);
                 let ended = self.end_transfer(*blob);
                 self.aborts += ended;
+                self.cut_off += u64::from(*why == AbortReason::Close);
                 hold("blobs", ended == 1, || {
                     format!("{blob} is aborted after its end")
                 })
@@ -185,6 +186,33 @@ impl Model {
         Ok(())
     }
 
+    /// What is told of the work in hand is what is out.
+    fn check_report(&self, report: &Report) -> Result {
+        let abandoned = Work {
+            events: self.consumer.now.items,
+            commits: self.commits_out.len() as u64,
+            blobs: self.cut_off,
+        };
+        hold("report", report.abandoned == abandoned, || {
+            format!("{report:?}, and {abandoned:?} were out")
+        })?;
+        let done = self.work_done();
+        let done = self.drained_from.map_or_else(Work::default, |before| Work {
+            events: done.events - before.events,
+            commits: done.commits - before.commits,
+            blobs: done.blobs - before.blobs,
+        });
+        hold("report", report.done == done, || {
+            format!("{report:?}, and {done:?} were done")
+        })?;
+        let cursor = report.cursor.as_ref().map(|cursor| cursor.sequence.0);
+        hold(
+            "report",
+            cursor.is_none_or(|cursor| cursor == self.persisted),
+            || format!("{report:?}, and {} is durable", self.persisted),
+        )
+    }
+
     fn closed(&mut self, close: &Close) -> Result {
         hold("pauses", self.announced.is_empty(), || {
             format!("{:?} at the close", self.announced)
@@ -201,6 +229,7 @@ impl Model {
         hold("finality", is_asked || !close.reason.is_final(), || {
             format!("nobody has asked for it: {}", close.reason)
         })?;
+        self.check_report(&close.report)?;
         let is_cut = close.reason == CloseReason::Drained && self.has_cut_blob;
         hold("blobs", !is_cut, || {
             "a blob that had come whole was drained away".into()

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use replproto_core::{
-    BlobId, Close, CommitId, Config, Input, Instant, PauseReason, Stats, WallTime,
+    BlobId, Close, CommitId, Config, Input, Instant, PauseReason, Stats, WallTime, Work,
 };
 
 use gauge::Gauge;
@@ -78,6 +78,10 @@ pub(crate) struct Model {
     saves: u64,
     failures: u64,
     aborts: u64,
+    /// Transfers that were aborted because the link ends.
+    cut_off: u64,
+    /// What was done when the drain began.
+    drained_from: Option<Work>,
     handed: f64,
     persisted: f64,
     /// The copy that has begun last on this link.
@@ -126,6 +130,8 @@ impl Model {
             saves: 0,
             failures: 0,
             aborts: 0,
+            cut_off: 0,
+            drained_from: None,
             handed: start,
             persisted: start,
             copy: None,
@@ -223,7 +229,11 @@ impl Model {
             Input::Ready => self.is_unready = false,
             Input::Skipped { records } => self.seen.skipped_by_host += records,
             Input::NotReady => self.is_unready = true,
-            Input::Drain { deadline } => self.watchdogs.drain = Some(*deadline),
+            Input::Drain { deadline } => {
+                self.watchdogs.drain = Some(*deadline);
+                let done = self.work_done();
+                self.drained_from.get_or_insert(done);
+            }
             Input::TextMessage | Input::TooLarge { .. } | Input::PeerClosed { .. } => {
                 self.must_close = true;
             }
@@ -233,6 +243,15 @@ impl Model {
                 self.is_shut_down = true;
             }
             _ => {}
+        }
+    }
+
+    /// What the application has finished.
+    const fn work_done(&self) -> Work {
+        Work {
+            events: self.seen.events - self.consumer.now.items,
+            commits: self.seen.commits,
+            blobs: self.saves,
         }
     }
 

@@ -139,10 +139,14 @@ pub(super) struct Ledger {
     open: Option<u64>,
     /// The end of a base copy is settled, and the application has not been told.
     copy_completed: bool,
+    /// The newest cursor that is durable, with the number of its commit.
+    durable: Option<(Option<u64>, Cursor)>,
 }
 
 impl Ledger {
-    pub(super) fn new(start: Cursor) -> Self {
+    /// A link that starts from this cursor, which is stored or only asked for.
+    pub(super) fn new(start: Cursor, is_durable: bool) -> Self {
+        let durable = is_durable.then(|| (None, start.clone()));
         let start = Position {
             cursor: start,
             step: 0,
@@ -158,6 +162,7 @@ impl Ledger {
             reached: start,
             open: None,
             copy_completed: false,
+            durable,
         }
     }
 
@@ -266,7 +271,18 @@ impl Ledger {
             self.settle(number);
         }
         self.cursors_out -= usize::from(cursor.is_some());
+        if let Some(cursor) = &cursor {
+            let newest = self.durable.as_ref().and_then(|(number, _)| *number);
+            if newest < Some(number) {
+                self.durable = Some((Some(number), cursor.clone()));
+            }
+        }
         Ok(cursor.map(Persisted))
+    }
+
+    /// The newest cursor that is durable.
+    pub(super) fn durable(&self) -> Option<&Cursor> {
+        self.durable.as_ref().map(|(_, cursor)| cursor)
     }
 
     fn settle(&mut self, number: u64) {

@@ -7,7 +7,7 @@ use crate::time::WallTime;
 use proptest::prelude::*;
 
 fn ledger() -> Ledger {
-    Ledger::new(Cursor::at(Sequence(0.0)))
+    Ledger::new(Cursor::at(Sequence(0.0)), false)
 }
 
 fn at(sequence: f64) -> Advance {
