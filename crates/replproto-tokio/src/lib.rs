@@ -38,9 +38,11 @@ pub use blobs::{
     InjectedBlobFailure, MemoryBlobStore, MemoryBlobWriter, SavedBlob, SavedBlobs,
 };
 pub use connect::{
-    AcceptError, Authorization, ConnectError, Endpoint, EndpointError, InvalidAuthorization,
-    UpgradeRequest, accept, upgrade,
+    AcceptError, Authorization, AuthorizationError, AuthorizationProvider, ConnectError, Endpoint,
+    EndpointError, InvalidAuthorization, UpgradeRequest, accept, upgrade,
 };
+#[cfg(feature = "tls")]
+pub use connect::{CertificateFault, Pem, TlsConfig, TlsConfigError, TlsError};
 pub use driver::TransportError;
 pub use link::{Delivery, Link, LinkConfig, LinkEnd, Opening};
 pub use memory::{MemoryRow, MemorySink, MemorySinkError, MemoryView, SinkStep};
@@ -55,3 +57,6 @@ pub use sqlite::{
     Replica, ReplicaLink, ReplicaRow, ReplicaTable, SkippedRow, SqliteError, SqliteOptions,
     SqliteSink,
 };
+/// The library behind [`TlsConfig`], for those who make a configuration of their own.
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;

@@ -18,7 +18,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::blobs::BlobStore;
-use crate::connect::{Authorization, ConnectError, Endpoint, dial, upgrade, within};
+use crate::connect::{
+    Authorization, AuthorizationProvider, ConnectError, Endpoint, check, dial, upgrade, within,
+};
+#[cfg(feature = "tls")]
+use crate::connect::{TlsConfig, server_name};
 use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Taken, Transport, TransportError};
 use crate::progress::{Phase, Progress, Snapshot};
 use crate::record::Recorder;
@@ -30,8 +34,11 @@ use crate::web_socket::FrameLimits;
 pub struct LinkConfig {
     /// Where the peer is.
     pub endpoint: Endpoint,
-    /// What proves who we are.
-    pub authorization: Option<Authorization>,
+    /// What proves who we are: an [`Authorization`], or what gives one for each dial.
+    pub authorization: Option<AuthorizationProvider>,
+    /// Whom to trust, and what to show, if the endpoint is one with TLS.
+    #[cfg(feature = "tls")]
+    pub tls: TlsConfig,
     /// What the core is told.
     pub core: Config,
     /// How long a dial may take, from the host's name to the open WebSocket. 30 s.
@@ -67,9 +74,42 @@ impl LinkConfig {
         Self {
             endpoint,
             authorization: None,
+            #[cfg(feature = "tls")]
+            tls: TlsConfig::new(),
             core,
             connect_timeout: Duration::from_secs(30),
             recorder: None,
+        }
+    }
+
+    /// Looks for mistakes that would fail each dial: in the configuration of the core, and in the files for TLS if there is
+    /// a need for them. Nothing is dialled.
+    ///
+    /// # Errors
+    /// There is a mistake: [`ConnectError::is_final`] holds.
+    ///
+    /// # Cancel safety
+    /// Nothing has happened.
+    pub async fn check(&self) -> Result<(), ConnectError> {
+        self.core.check()?;
+        check(self).await
+    }
+
+    /// The peer must have this name, which was not configured but learned: nobody said that its certificate has it.
+    pub(crate) fn expect_peer(&mut self, name: String) {
+        #[cfg(feature = "tls")]
+        {
+            let name = server_name(self).to_owned();
+            self.tls = std::mem::take(&mut self.tls).server_name(name);
+        }
+        self.core.peer_name = Some(name);
+    }
+
+    /// What to send with the upgrade, as it is now.
+    async fn authorization(&self) -> Result<Option<Authorization>, ConnectError> {
+        match &self.authorization {
+            Some(provider) => Ok(Some(provider.ask().await?)),
+            None => Ok(None),
         }
     }
 }
@@ -182,8 +222,8 @@ impl Link {
         Self::dial(config, opening.into(), &shared).await
     }
 
-    /// The same over a connection that is already there, for example one with TLS. The address is only named in the
-    /// request.
+    /// The same over a connection that is already there. The address is only named in the request: there is no TLS but that
+    /// of the connection.
     ///
     /// # Errors
     /// The peer refuses the upgrade, or the configuration makes no sense.
@@ -201,7 +241,11 @@ impl Link {
             progress: Progress::default(),
             until_idle: None,
         };
-        let work = Self::open(Box::new(stream), config, opening.into(), &shared);
+        let work = async {
+            let authorization = config.authorization().await?;
+            let stream = Box::new(stream);
+            Self::open(stream, config, authorization, opening.into(), &shared).await
+        };
         within(config.connect_timeout, work).await
     }
 
@@ -212,8 +256,10 @@ impl Link {
     ) -> Result<Self, ConnectError> {
         config.core.check()?;
         let work = async {
-            let stream = dial(&config.endpoint).await?;
-            Self::open(Box::new(stream), config, opening, shared).await
+            // Before the dial: the peer does not wait for long.
+            let authorization = config.authorization().await?;
+            let stream = dial(config).await?;
+            Self::open(stream, config, authorization, opening, shared).await
         };
         within(config.connect_timeout, work).await
     }
@@ -221,6 +267,7 @@ impl Link {
     async fn open<B: BlobStore>(
         stream: Box<dyn Transport>,
         config: &LinkConfig,
+        authorization: Option<Authorization>,
         opening: Opening,
         shared: &Shared<B>,
     ) -> Result<Self, ConnectError> {
@@ -233,7 +280,7 @@ impl Link {
         let web_socket = upgrade(
             stream,
             &config.endpoint,
-            config.authorization.as_ref(),
+            authorization.as_ref(),
             Some(SUBPROTOCOL),
             FrameLimits::message(config.core.limits.message),
         )

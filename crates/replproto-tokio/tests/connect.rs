@@ -2,10 +2,14 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use replproto_core::Start;
-use replproto_tokio::{Authorization, ConnectError, Link, LinkConfig, NoBlobs};
+use replproto_tokio::{
+    Authorization, AuthorizationError, AuthorizationProvider, ConnectError, Link, LinkConfig,
+    NoBlobs,
+};
 use support::{Publisher, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -101,10 +105,72 @@ async fn a_configuration_that_makes_no_sense() {
 async fn the_authorization_is_sent_as_it_is() {
     let publisher = Publisher::bind().await;
     let mut config = publisher.config();
-    config.authorization = Some(Authorization::new("Basic dXM6cGFzcw==").unwrap());
+    config.authorization = Some(Authorization::new("Basic dXM6cGFzcw==").unwrap().into());
     assert!(!format!("{config:?}").contains("dXM6cGFzcw"));
     let connect = Link::connect(&config, Start::Copy, NoBlobs);
     let (link, peer) = tokio::join!(connect, publisher.accept());
     link.unwrap();
     assert_eq!(peer.authorization.as_deref(), Some("Basic dXM6cGFzcw=="));
+}
+
+#[tokio::test]
+async fn the_authorization_is_asked_for_before_each_dial() {
+    let publisher = Publisher::bind().await;
+    let mut config = publisher.config();
+    let dials = AtomicU32::new(0);
+    let provider = AuthorizationProvider::new(move || {
+        let dial = dials.fetch_add(1, Ordering::Relaxed);
+        async move {
+            assert!(dial != 1, "the second one panics");
+            match dial {
+                2 => Err("no token for the third"),
+                _ => Ok(Authorization::new(format!("Bearer {dial}")).unwrap()),
+            }
+        }
+    });
+    config.authorization = Some(provider);
+    for dial in 0..4 {
+        let link = Link::connect(&config, Start::Copy, NoBlobs);
+        match dial {
+            1 => {
+                let error = link.await.unwrap_err();
+                let panicked = ConnectError::Authorization(AuthorizationError::Panicked);
+                assert_eq!(format!("{error:?}"), format!("{panicked:?}"));
+                assert!(!error.is_final());
+            }
+            2 => match link.await.unwrap_err() {
+                ConnectError::Authorization(AuthorizationError::Failed(error)) => {
+                    assert_eq!(error.to_string(), "no token for the third");
+                }
+                other => panic!("{other:?}"),
+            },
+            _ => {
+                let (link, peer) = tokio::join!(link, publisher.accept());
+                link.unwrap();
+                let sent = peer.authorization.unwrap();
+                assert_eq!(sent, format!("Bearer {dial}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_an_authorization_counts_as_part_of_the_dial() {
+    let publisher = Publisher::bind().await;
+    let mut config = publisher.config();
+    config.connect_timeout = Duration::from_millis(20);
+    let provider = AuthorizationProvider::new(|| {
+        std::future::pending::<Result<Authorization, std::convert::Infallible>>()
+    });
+    config.authorization = Some(provider);
+    let link = soon(Link::connect(&config, Start::Copy, NoBlobs)).await;
+    assert!(matches!(link.unwrap_err(), ConnectError::TimedOut(_)));
+}
+
+#[tokio::test]
+async fn a_port_that_expects_tls() {
+    // A fatal alert.
+    let error = answered("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{32}").await;
+    assert!(matches!(error, ConnectError::SpeaksTls), "{error:?}");
+    assert!(error.advice().contains("wss://"));
 }

@@ -121,7 +121,7 @@ fn link_config(args: &ReceiveArgs) -> Result<LinkConfig, Failure> {
     if let Some(value) = args::given(args.authorization.as_ref()) {
         let authorization = Authorization::new(value);
         let authorization = authorization.map_err(|error| Failure::Usage(error.to_string()))?;
-        link.authorization = Some(authorization);
+        link.authorization = Some(authorization.into());
     }
     if let Some(path) = &args.record {
         let file = File::create(path).map_err(|error| Failure::at(path, error))?;

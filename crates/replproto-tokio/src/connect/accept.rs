@@ -92,6 +92,7 @@ where
             Err(refusal) => refusal,
         },
         Err(HeadError::Interrupted(error)) => return Err(AcceptError::Interrupted(error)),
+        Err(HeadError::Tls) => Refusal::request("it is TLS, which is not spoken here"),
         Err(HeadError::Malformed) => Refusal::request("it is not the HTTP of an upgrade"),
         Err(HeadError::TooLong) => Refusal {
             status: 431,

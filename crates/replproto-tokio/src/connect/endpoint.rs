@@ -9,7 +9,7 @@ use thiserror::Error;
 /// The port when an address names none (`protocol.md` section 1.1).
 const DEFAULT_PORT: u16 = 9933;
 
-/// The address of a peer: `ws://host:port`, optionally with a path.
+/// The address of a peer: `ws://host:port`, or `wss://host:port` for one that is reached over TLS; optionally with a path.
 ///
 /// ```
 /// use replproto_tokio::Endpoint;
@@ -20,6 +20,7 @@ const DEFAULT_PORT: u16 = 9933;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    is_tls: bool,
     host: String,
     port: u16,
     path: String,
@@ -29,14 +30,9 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// It does not begin with `ws://`.
-    #[error("an address begins with ws://")]
+    /// It begins neither with `ws://` nor with `wss://`.
+    #[error("an address begins with ws:// or wss://")]
     Scheme,
-    /// TLS is not supported yet.
-    #[error(
-        "wss:// is not supported yet; use ws://, over a tunnel where the network is not trusted"
-    )]
-    Tls,
     /// There is no host in it.
     #[error("the address has no host")]
     NoHost,
@@ -55,6 +51,11 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
+    /// Whether the peer is reached over TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// The name or address of the host, without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -82,7 +83,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority(), self.path)
+        let scheme = if self.is_tls { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -90,11 +92,10 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("wss") => {
-                return Err(EndpointError::Tls);
-            }
+        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Scheme)?;
+        let is_tls = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
             _ => return Err(EndpointError::Scheme),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -114,7 +115,12 @@ impl FromStr for Endpoint {
         {
             return Err(EndpointError::Path);
         }
-        Ok(Self { host, port, path })
+        Ok(Self {
+            is_tls,
+            host,
+            port,
+            path,
+        })
     }
 }
 
@@ -165,9 +171,12 @@ mod tests {
             ("ws://h?q", "ws://h:9933/?q"),
             ("ws://[::1]", "ws://[::1]:9933/"),
             ("ws://[fe80::1]:65535/", "ws://[fe80::1]:65535/"),
+            ("wss://node-a", "wss://node-a:9933/"),
+            ("Wss://[::1]:443/x", "wss://[::1]:443/x"),
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
             assert_eq!(endpoint.to_string(), full, "{text}");
+            assert_eq!(endpoint.is_tls(), full.starts_with("wss"), "{text}");
             assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
         }
     }
@@ -181,8 +190,9 @@ mod tests {
             ("", E::Scheme),
             ("node-a:9933", E::Scheme),
             ("http://a", E::Scheme),
-            ("wss://a", E::Tls),
+            ("wsss://a", E::Scheme),
             ("ws://", E::NoHost),
+            ("wss://:1", E::NoHost),
             ("ws://:9933", E::NoHost),
             ("ws://a b", host("a b")),
             ("ws://a\r\nx", host("a\r\nx")),

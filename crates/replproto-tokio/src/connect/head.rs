@@ -14,6 +14,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 pub(super) enum HeadError {
     /// The connection broke or ended.
     Interrupted(io::Error),
+    /// This is TLS.
+    Tls,
     /// This is not HTTP.
     Malformed,
     TooLong,
@@ -33,6 +35,9 @@ pub(super) async fn read_head<T: TryParse>(
             let error = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Err(HeadError::Interrupted(error));
         }
+        if is_tls(&bytes) {
+            return Err(HeadError::Tls);
+        }
         match T::try_parse(&bytes) {
             Ok(Some((length, head))) => return Ok((head, bytes.split_off(length))),
             Ok(None) if bytes.len() > HEAD_BYTES_MAX => return Err(HeadError::TooLong),
@@ -40,6 +45,12 @@ pub(super) async fn read_head<T: TryParse>(
             Err(_) => return Err(HeadError::Malformed),
         }
     }
+}
+
+/// Whether this begins like a record of TLS: one of its four types, then a version from 3.0 on (RFC 8446 section 5.1). No
+/// text has these bytes.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [20..=23, 3, ..])
 }
 
 /// The list in these headers has this token, in upper or lower case (RFC 9110 section 5.6.1).

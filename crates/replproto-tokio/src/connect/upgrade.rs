@@ -37,16 +37,19 @@ where
     }
     let key = generate_key();
     let request = request(endpoint, authorization, subprotocol, &key);
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .map_err(ConnectError::Interrupted)?;
-    stream.flush().await.map_err(ConnectError::Interrupted)?;
+    let asked = async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await
+    }
+    .await;
+    // A peer that is gone may have said why: that tells more than that it did not take the request.
     let (response, first) = read_head(&mut stream).await.map_err(|error| match error {
-        HeadError::Interrupted(error) => ConnectError::Interrupted(error),
+        HeadError::Interrupted(error) => ConnectError::interrupted(error),
+        HeadError::Tls => ConnectError::SpeaksTls,
         HeadError::Malformed => ConnectError::NotAWebSocket("this is not an HTTP answer"),
         HeadError::TooLong => ConnectError::NotAWebSocket("the head of its answer is too long"),
     })?;
+    asked.map_err(ConnectError::interrupted)?;
     check(&response, &key, subprotocol)?;
     Ok(WebSocket::new(stream, Role::Client, limits, &first))
 }

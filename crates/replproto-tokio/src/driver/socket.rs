@@ -10,6 +10,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+#[cfg(feature = "tls")]
+use crate::connect::TlsError;
 use crate::web_socket::frame::{FrameError, Violation};
 use crate::web_socket::{self, WebSocket, WebSocketError};
 
@@ -67,12 +69,27 @@ pub enum TransportError {
     /// Reading or writing failed.
     #[error("the connection failed")]
     Io(#[source] io::Error),
+    /// TLS failed: bytes were changed on the way, or the peer does not want us any more.
+    #[cfg(feature = "tls")]
+    #[error("TLS failed")]
+    Tls(#[source] TlsError),
     /// The peer broke the WebSocket protocol.
     #[error("the peer broke the WebSocket protocol")]
     Protocol(#[source] FrameError),
     /// The peer reads nothing of what we send.
     #[error("the peer has left {0} bytes unread")]
     Unread(usize),
+}
+
+impl TransportError {
+    fn of_stream(error: io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        let error = match TlsError::of_stream(error) {
+            Ok(error) => return Self::Tls(error),
+            Err(error) => error,
+        };
+        Self::Io(error)
+    }
 }
 
 /// A WebSocket that never blocks: what cannot be sent yet waits in a short queue.
@@ -148,7 +165,7 @@ impl Socket {
         let end = async {
             let Some(frame) = frame else {
                 // Sends the answer to the peer's close frame.
-                return self.web_socket.flush().await;
+                return self.web_socket.shutdown().await;
             };
             self.web_socket.close(frame.code, &frame.reason);
             self.web_socket.finish().await
@@ -173,7 +190,7 @@ fn received(came: Result<web_socket::Received, WebSocketError>) -> Received {
             reason,
         },
         Err(WebSocketError::Ended) => Received::Lost(TransportError::Ended),
-        Err(WebSocketError::Io(error)) => Received::Lost(TransportError::Io(error)),
+        Err(WebSocketError::Io(error)) => Received::Lost(TransportError::of_stream(error)),
         Err(WebSocketError::Frame(error)) => match error.violation {
             Violation::LongMessage { actual, .. } => Received::TooLarge(actual),
             _ => Received::Lost(TransportError::Protocol(error)),

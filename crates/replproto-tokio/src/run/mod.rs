@@ -239,8 +239,10 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             configured
         } else {
             // A cursor means nothing to a publisher of another name.
-            if config.core.peer_name.is_none() {
-                config.core.peer_name = stored.peer;
+            if config.core.peer_name.is_none()
+                && let Some(peer) = stored.peer
+            {
+                config.expect_peer(peer);
             }
             Start::choose(stored.cursor, configured)?
         };

@@ -127,8 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 let error = unwritten.map_or(WebSocketError::Ended, WebSocketError::Io);
                 return Poll::Ready(Err(error));
             }
-            let filled = ready!(self.input.poll_fill(&mut self.stream, context));
-            let count = filled.map_err(|unread| unwritten.unwrap_or(unread))?;
+            // A read that fails as well may tell why, such as a last alert of TLS.
+            let count = ready!(self.input.poll_fill(&mut self.stream, context))?;
             self.bytes_read += count as u64;
             self.is_over = count == 0;
         }
@@ -220,6 +220,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         poll_fn(|context| self.poll_flush(context)).await
     }
 
+    /// Writes all that is queued, then ends this side of the connection. Nothing can be sent after it.
+    ///
+    /// # Errors
+    /// The connection broke.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what was not written stays queued.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        self.stream.shutdown().await
+    }
+
     /// Writes all that is queued, then reads to the end of the connection, which a server brings about (RFC 6455 section
     /// 7.1.1). Closing a connection with unread bytes would reset it, which can take the close frame away from the peer.
     /// It may wait for the peer for ever.
@@ -227,13 +239,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Errors
     /// The connection broke.
     pub async fn finish(mut self) -> io::Result<()> {
-        self.flush().await?;
-        if self.role == Role::Server {
-            self.stream.shutdown().await?;
+        match self.role {
+            Role::Server => self.shutdown().await?,
+            Role::Client => self.flush().await?,
         }
         let mut unread = vec![0; 4 << 10];
         while self.stream.read(&mut unread).await? > 0 {}
-        Ok(())
+        match self.role {
+            Role::Server => Ok(()),
+            // For TLS it is not enough to drop the stream.
+            Role::Client => self.shutdown().await,
+        }
     }
 }
 
