@@ -30,6 +30,11 @@ impl ReassignmentSchedule {
         }
     }
 
+    /// The time between two links.
+    pub const fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// When the next link may start. The first one waits for an interval too, and an idle time is not made up for.
     pub fn next_at(&mut self, now: Instant) -> Instant {
         self.last = now.max(self.last).after(self.interval);
