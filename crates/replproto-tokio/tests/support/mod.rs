@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use replproto_core::key::Key;
 use replproto_core::value::{Profile, Value};
 use replproto_core::wire::entry::Flags;
@@ -14,6 +14,7 @@ use replproto_core::wire::message::{
 use replproto_core::wire::{BatchBuilder, Message, NewEntry, SUBPROTOCOL};
 use replproto_core::{Sequence, WallTime};
 use replproto_tokio::{Endpoint, LinkConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -71,6 +72,42 @@ impl Publisher {
 
     /// Accepts a WebSocket and says nothing.
     pub async fn accept(&self) -> Peer {
+        Peer::accept(self.accept_raw().await, PATIENCE).await
+    }
+
+    /// Accepts a link and answers its subscription.
+    pub async fn link(&self) -> (Peer, SubscriptionRequest) {
+        let mut peer = self.accept().await;
+        let request = peer.set_up().await;
+        (peer, request)
+    }
+
+    /// Whether nobody waits to be accepted.
+    pub fn is_quiet(&self) -> bool {
+        self.listener.accept().now_or_never().is_none()
+    }
+}
+
+/// What the subscriber said.
+#[derive(Debug)]
+pub enum Said {
+    Message(Message),
+    Closed(Option<(u16, String)>),
+    /// The connection broke.
+    Gone,
+}
+
+pub struct Peer<S = TcpStream> {
+    pub socket: WebSocketStream<S>,
+    pub authorization: Option<String>,
+    pub pings: u32,
+    /// How long to wait for what must come.
+    patience: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// Accepts a WebSocket over a stream and says nothing.
+    pub async fn accept(stream: S, patience: Duration) -> Self {
         let authorization = Arc::new(Mutex::new(None));
         let seen = authorization.clone();
         #[allow(clippy::result_large_err)]
@@ -88,55 +125,34 @@ impl Publisher {
             headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
             Ok(response)
         };
-        let stream = self.accept_raw().await;
         let socket = tokio_tungstenite::accept_hdr_async(stream, callback);
-        let socket = soon(socket).await.unwrap();
+        let socket = timeout(patience, socket).await.expect("it never came");
         let authorization = authorization.lock().unwrap().take();
-        Peer {
-            socket,
+        Self {
+            socket: socket.unwrap(),
             authorization,
             pings: 0,
+            patience,
         }
     }
 
-    /// Accepts a link and answers its subscription.
-    pub async fn link(&self) -> (Peer, SubscriptionRequest) {
-        let mut peer = self.accept().await;
-        let request = peer.set_up().await;
-        (peer, request)
-    }
-}
-
-/// What the subscriber said.
-#[derive(Debug)]
-pub enum Said {
-    Message(Message),
-    Closed(Option<(u16, String)>),
-    /// The connection broke.
-    Gone,
-}
-
-pub struct Peer {
-    pub socket: WebSocketStream<TcpStream>,
-    pub authorization: Option<String>,
-    pub pings: u32,
-}
-
-impl Peer {
     pub async fn send(&mut self, message: &Message) {
         self.send_bytes(message.encode()).await;
     }
 
+    /// Whether the connection still stands is seen by whoever listens next.
     pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
-        soon(self.socket.send(Frame::Binary(bytes.into())))
-            .await
-            .unwrap();
+        let sent = self.socket.send(Frame::Binary(bytes.into()));
+        let _ = timeout(self.patience, sent).await.expect("it never came");
     }
 
     /// The next thing that the subscriber says, apart from pings.
     pub async fn hear(&mut self) -> Said {
         loop {
-            match soon(self.socket.next()).await {
+            match timeout(self.patience, self.socket.next())
+                .await
+                .expect("it never came")
+            {
                 Some(Ok(Frame::Binary(bytes))) => {
                     return Said::Message(Message::decode(&bytes).unwrap());
                 }
@@ -144,7 +160,7 @@ impl Peer {
                 Some(Ok(Frame::Close(frame))) => {
                     let frame = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
                     // Sends the answer.
-                    let _ = soon(self.socket.flush()).await;
+                    let _ = timeout(self.patience, self.socket.flush()).await;
                     return Said::Closed(frame);
                 }
                 Some(Ok(other)) => panic!("{other:?}"),
@@ -183,19 +199,33 @@ impl Peer {
         }
     }
 
+    /// Waits for the end of the connection, however it comes.
+    pub async fn gone(&mut self) {
+        while !matches!(self.hear().await, Said::Gone) {}
+    }
+
     pub async fn close(&mut self, code: u16, reason: &str) {
         let frame = CloseFrame {
             code: CloseCode::from(code),
             reason: reason.to_owned().into(),
         };
-        soon(self.socket.close(Some(frame))).await.unwrap();
+        let closed = timeout(self.patience, self.socket.close(Some(frame))).await;
+        closed.expect("it never came").unwrap();
     }
 
     /// The greeting, the subscription, and the answer to it.
     pub async fn set_up(&mut self) -> SubscriptionRequest {
+        let request = self.greet(None).await.expect("the link is over");
+        self.answer(&request).await;
+        request
+    }
+
+    /// The greeting, which may ask for some time for the answer, and the subscription. `None`: the link ended first.
+    pub async fn greet(&mut self, budget: Option<Duration>) -> Option<SubscriptionRequest> {
         match self.hear().await {
             Said::Message(Message::NodeName(_)) => {}
-            other => panic!("{other:?}"),
+            Said::Message(other) => panic!("{other:?}"),
+            Said::Closed(_) | Said::Gone => return None,
         }
         self.send(&Message::NodeName(NodeName {
             name: Some(NAME.into()),
@@ -203,14 +233,19 @@ impl Peer {
             tables: Vec::new(),
             capabilities: Some(Capabilities {
                 setup_ack: 1.0,
-                setup_budget: None,
+                setup_budget: budget.map(|budget| budget.as_millis() as f64),
             }),
         }))
         .await;
-        let request = match self.hear().await {
-            Said::Message(Message::SubscriptionRequest(request)) => request,
-            other => panic!("{other:?}"),
-        };
+        match self.hear().await {
+            Said::Message(Message::SubscriptionRequest(request)) => Some(request),
+            Said::Message(other) => panic!("{other:?}"),
+            Said::Closed(_) | Said::Gone => None,
+        }
+    }
+
+    /// The answer to the subscription, and what records need.
+    pub async fn answer(&mut self, request: &SubscriptionRequest) {
         self.send(&Message::Schema {
             tables: Vec::new(),
             database: DATABASE.into(),
@@ -225,7 +260,6 @@ impl Peer {
         let mut structure = TableStructure::default();
         structure.definition.table = TABLE.into();
         self.send(&Message::TableStructure(structure)).await;
-        request
     }
 
     /// A transaction that puts these records, each with its number as its value.
