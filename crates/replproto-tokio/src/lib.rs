@@ -26,6 +26,7 @@ mod record;
 #[cfg(test)]
 mod replay_tests;
 mod run;
+mod scope;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -51,6 +52,7 @@ pub use progress::{Interruption, LinkSnapshot, Phase, Snapshot};
 pub use record::Recorder;
 pub use replproto_core as core;
 pub use run::{Ended, Grouping, RunEnd, RunError, RunOptions, Stop, run};
+pub use scope::Scope;
 pub use sink::{Applied, Sink, Stored};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{

@@ -26,6 +26,7 @@ use crate::connect::{TlsConfig, server_name};
 use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Taken, Transport, TransportError};
 use crate::progress::{Phase, Progress, Snapshot};
 use crate::record::Recorder;
+use crate::scope::Scope;
 use crate::web_socket::FrameLimits;
 
 /// Where the peer is, and what the link does.
@@ -187,18 +188,10 @@ impl Opening {
 pub struct Link {
     exchange: Arc<Exchange>,
     taken: Taken,
-    driver: Driven,
+    driver: JoinHandle<LinkEnd>,
+    /// Owns the driver's task and those of its blobs, which end with this.
+    _scope: Scope,
     progress: Progress,
-}
-
-/// The task of a link. It does not outlive this.
-#[derive(Debug)]
-struct Driven(JoinHandle<LinkEnd>);
-
-impl Drop for Driven {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Link {
@@ -219,7 +212,7 @@ impl Link {
             progress: Progress::default(),
             until_idle: None,
         };
-        Self::dial(config, opening.into(), &shared).await
+        Self::dial(config, opening.into(), &shared, Scope::new()).await
     }
 
     /// The same over a connection that is already there. The address is only named in the request: there is no TLS but that
@@ -243,8 +236,16 @@ impl Link {
         };
         let work = async {
             let authorization = config.authorization().await?;
-            let stream = Box::new(stream);
-            Self::open(stream, config, authorization, opening.into(), &shared).await
+            let (stream, scope) = (Box::new(stream), Scope::new());
+            Self::open(
+                stream,
+                config,
+                authorization,
+                opening.into(),
+                &shared,
+                scope,
+            )
+            .await
         };
         within(config.connect_timeout, work).await
     }
@@ -253,13 +254,14 @@ impl Link {
         config: &LinkConfig,
         opening: Opening,
         shared: &Shared<B>,
+        scope: Scope,
     ) -> Result<Self, ConnectError> {
         config.core.check()?;
         let work = async {
             // Before the dial: the peer does not wait for long.
             let authorization = config.authorization().await?;
             let stream = dial(config).await?;
-            Self::open(stream, config, authorization, opening, shared).await
+            Self::open(stream, config, authorization, opening, shared, scope).await
         };
         within(config.connect_timeout, work).await
     }
@@ -270,6 +272,7 @@ impl Link {
         authorization: Option<Authorization>,
         opening: Opening,
         shared: &Shared<B>,
+        scope: Scope,
     ) -> Result<Self, ConnectError> {
         let Opening {
             start,
@@ -306,6 +309,7 @@ impl Link {
             receiver,
             exchange: exchange.clone(),
             store: shared.store.clone(),
+            blob_scope: scope.child(),
             database: config.core.database.as_str().into(),
             epoch,
             until_idle: shared.until_idle,
@@ -315,7 +319,8 @@ impl Link {
         Ok(Self {
             exchange,
             taken: Taken::default(),
-            driver: Driven(tokio::spawn(driver.drive())),
+            driver: scope.spawn(driver.drive()),
+            _scope: scope,
             progress: shared.progress.clone(),
         })
     }
@@ -362,11 +367,11 @@ impl Link {
     /// # Cancel safety
     /// Dropping the future drops the link.
     pub async fn end(mut self) -> LinkEnd {
-        match (&mut self.driver.0).await {
+        match (&mut self.driver).await {
             Ok(end) => end,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down, and this future with it.
+                // The runtime is shutting down, or the scope is being closed, and this future with it.
                 Err(_) => std::future::pending().await,
             },
         }

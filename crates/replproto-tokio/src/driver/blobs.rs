@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use replproto_core::{BlobId, Input};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 
 use super::exchange::Exchange;
 use crate::blobs::{BlobInfo, BlobStore, BlobWriter};
 use crate::describe::describe;
+use crate::scope::Scope;
 
 /// As many chunks are given to a writer together at most.
 const CHUNKS_PER_WRITE: usize = 64;
@@ -22,7 +22,8 @@ pub(crate) struct BlobTasks<B> {
     store: Arc<B>,
     exchange: Arc<Exchange>,
     transfers: BTreeMap<BlobId, Transfer>,
-    tasks: JoinSet<()>,
+    /// Owns the tasks, and nothing else.
+    scope: Scope,
 }
 
 #[derive(Debug)]
@@ -38,17 +39,16 @@ struct Chunk {
 }
 
 impl<B: BlobStore> BlobTasks<B> {
-    pub(crate) fn new(store: Arc<B>, exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn new(store: Arc<B>, exchange: Arc<Exchange>, scope: Scope) -> Self {
         Self {
             store,
             exchange,
             transfers: BTreeMap::new(),
-            tasks: JoinSet::new(),
+            scope,
         }
     }
 
     pub(crate) fn open(&mut self, blob: BlobId, info: BlobInfo) {
-        while self.tasks.try_join_next().is_some() {}
         let (chunks, chunk_receiver) = mpsc::unbounded_channel();
         let (abort, aborted) = oneshot::channel();
         self.transfers.insert(blob, Transfer { chunks, abort });
@@ -58,7 +58,7 @@ impl<B: BlobStore> BlobTasks<B> {
             exchange: self.exchange.clone(),
             is_made: false,
         };
-        self.tasks.spawn(async move {
+        self.scope.spawn(async move {
             match transfer(&*store, info, chunk_receiver, aborted, &report).await {
                 Ok(Outcome::Saved) => report.make(Input::BlobSaved(blob)),
                 Ok(Outcome::Aborted) => report.needs_none(),
@@ -93,7 +93,7 @@ impl<B: BlobStore> BlobTasks<B> {
         for (_, transfer) in std::mem::take(&mut self.transfers) {
             let _ = transfer.abort.send(());
         }
-        while self.tasks.join_next().await.is_some() {}
+        self.scope.settled().await;
     }
 }
 

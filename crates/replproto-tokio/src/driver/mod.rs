@@ -22,6 +22,7 @@ use crate::describe::describe;
 use crate::link::LinkEnd;
 use crate::progress::{LinkSnapshot, Phase, Progress};
 use crate::record::Recorder;
+use crate::scope::Scope;
 
 pub(crate) use self::blobs::BlobTasks;
 pub(crate) use self::clock::Clock;
@@ -50,6 +51,8 @@ pub(crate) struct Parts<B> {
     pub(crate) receiver: Receiver,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) store: Arc<B>,
+    /// Owns the writers of blobs, and nothing else.
+    pub(crate) blob_scope: Scope,
     pub(crate) database: replproto_core::Name,
     pub(crate) epoch: replproto_core::Epoch,
     pub(crate) until_idle: Option<Duration>,
@@ -101,7 +104,11 @@ impl<B: BlobStore> Driver<B> {
     pub(crate) fn new(parts: Parts<B>) -> Self {
         let clock = parts.exchange.clock;
         Self {
-            blobs: BlobTasks::new(parts.store.clone(), parts.exchange.clone()),
+            blobs: BlobTasks::new(
+                parts.store.clone(),
+                parts.exchange.clone(),
+                parts.blob_scope.clone(),
+            ),
             clock,
             timer: Box::pin(sleep_until(clock.moment(Instant::ZERO))),
             idle: parts

@@ -24,6 +24,7 @@ use crate::connect::ConnectError;
 use crate::describe::describe;
 use crate::link::{Link, LinkConfig, LinkEnd, Opening, Shared};
 use crate::progress::{Interruption, Phase, Progress, Snapshot};
+use crate::scope::Scope;
 use crate::sink::Sink;
 
 /// Follows a publisher into a sink: dials, keeps what comes, confirms what is durable, and dials again whenever a link ends.
@@ -61,6 +62,17 @@ pub async fn run<S: Sink, B: BlobStore>(
     blobs: B,
     options: RunOptions,
 ) -> Result<RunEnd, RunError<S::Error>> {
+    run_in(&Scope::new(), link, sink, blobs, options).await
+}
+
+/// The same with tasks that belong to this scope: if the run is dropped, or panics, closing it waits for them.
+pub(crate) async fn run_in<S: Sink, B: BlobStore>(
+    scope: &Scope,
+    link: LinkConfig,
+    sink: &mut S,
+    blobs: B,
+    options: RunOptions,
+) -> Result<RunEnd, RunError<S::Error>> {
     let progress = Progress::new(options.progress.clone());
     let result = Runner {
         shared: Shared {
@@ -78,6 +90,7 @@ pub async fn run<S: Sink, B: BlobStore>(
         storage_failures: 0,
         link,
         sink,
+        scope,
         options,
     }
     .run()
@@ -146,6 +159,8 @@ pub enum RunError<E: std::error::Error + 'static> {
 struct Runner<'a, S, B> {
     link: LinkConfig,
     sink: &'a mut S,
+    /// The scope of each link is one below it.
+    scope: &'a Scope,
     options: RunOptions,
     shared: Shared<B>,
     deadline: Option<Instant>,
@@ -191,7 +206,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         let dialled = tokio::select! {
             biased;
             halt = self.halt() => return self.halted(halt).map(Some),
-            dialled = Link::dial(&config, opening, &self.shared) => dialled,
+            dialled = Link::dial(&config, opening, &self.shared, self.scope.child()) => dialled,
         };
         let link = match dialled {
             Ok(link) => link,
