@@ -102,6 +102,14 @@ impl PauseReasons {
     }
 }
 
+impl From<PauseReason> for PauseReasons {
+    fn from(reason: PauseReason) -> Self {
+        let mut reasons = Self::NONE;
+        reasons.set(reason, true);
+        reasons
+    }
+}
+
 impl fmt::Display for PauseReasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {

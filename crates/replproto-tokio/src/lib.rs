@@ -17,8 +17,11 @@ mod connect;
 mod decode;
 mod describe;
 mod driver;
+mod latency;
 mod link;
 mod memory;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod no_blobs;
 mod patch;
 mod progress;
@@ -45,6 +48,7 @@ pub use connect::{
 #[cfg(feature = "tls")]
 pub use connect::{CertificateFault, Pem, TlsConfig, TlsConfigError, TlsError};
 pub use driver::TransportError;
+pub use latency::Latencies;
 pub use link::{Delivery, Link, LinkConfig, LinkEnd, Opening};
 pub use memory::{MemoryRow, MemorySink, MemorySinkError, MemoryView, SinkStep};
 pub use no_blobs::{BlobRefused, DiscardBlobs, DiscardedBlob, NoBlobs, RefusedBlob};

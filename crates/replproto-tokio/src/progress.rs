@@ -7,9 +7,11 @@ use std::time::Duration;
 use replproto_core::PauseReasons;
 use replproto_core::{CloseReason, Cursor, Epoch, Name, Stats};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::connect::ConnectError;
 use crate::describe::describe;
+use crate::latency::Latencies;
 
 /// What a link, or the series of links of a [`run`](crate::run), is doing. Brought up to date about every 50 ms while
 /// something changes, and at every change of [`Phase`].
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub earlier: Stats,
     /// How often the sink has committed.
     pub storage_commits: u64,
+    /// How long changes took from their origin to the sink, without those of base copies.
+    pub latencies: Latencies,
     /// The newest cursor that is durable, as far as known.
     pub cursor: Option<Cursor>,
     /// Why the last link, or the last attempt at one, ended.
@@ -39,6 +43,18 @@ impl Snapshot {
     pub fn total(&self) -> Stats {
         let mut total = self.earlier;
         total.absorb(&self.link.stats);
+        total
+    }
+
+    /// The same as they are at `now`: a pause that is under way counts up to it, although nothing has changed since.
+    pub fn total_at(&self, now: Instant) -> Stats {
+        let mut total = self.total();
+        if let Some(at) = self.link.at {
+            let since = now.saturating_duration_since(at);
+            for reason in self.link.pauses.iter() {
+                total.paused[reason.index()] += since;
+            }
+        }
         total
     }
 }
@@ -62,6 +78,20 @@ pub enum Phase {
     Ended,
 }
 
+impl Phase {
+    /// The name, in the form used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialing => "dialing",
+            Self::SettingUp => "setting_up",
+            Self::Copying => "copying",
+            Self::Following => "following",
+            Self::Waiting(_) => "waiting",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,6 +111,8 @@ impl fmt::Display for Phase {
 pub struct LinkSnapshot {
     /// Which link of the series.
     pub epoch: Epoch,
+    /// When this was seen; `None` before there is anything to see.
+    pub at: Option<Instant>,
     /// The peer's own name, once it has said it.
     pub peer: Option<Name>,
     /// Whether nothing is under way.
@@ -91,10 +123,16 @@ pub struct LinkSnapshot {
     pub retained_bytes: u64,
     /// Events that the application has not taken.
     pub events_out: u64,
+    /// Bytes of those, with a fixed overhead for each command.
+    pub event_bytes_out: u64,
+    /// Since when the oldest transaction is here that is not durable with all its blobs.
+    pub unsettled_since: Option<Instant>,
     /// Transactions and checkpoints that are not durable.
     pub commits_out: u64,
     /// Bytes of blobs that are not written.
     pub blob_bytes_out: u64,
+    /// Blobs that failed and hold the cursor until they have come again.
+    pub blobs_missing: u64,
     /// Counters.
     pub stats: Stats,
 }

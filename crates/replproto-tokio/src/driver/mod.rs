@@ -360,14 +360,20 @@ impl<B: BlobStore> Driver<B> {
         let receiver = &self.parts.receiver;
         let link = LinkSnapshot {
             epoch: self.parts.epoch,
+            at: Some(self.clock.moment(now)),
             peer: receiver.peer().cloned(),
             is_idle: receiver.is_idle(),
             pauses: receiver.pause_reasons(),
             retained_bytes: receiver.retained_bytes(),
             events_out: receiver.events_out(),
+            event_bytes_out: receiver.event_bytes_out(),
+            unsettled_since: receiver
+                .unsettled_since()
+                .map(|since| self.clock.moment(since)),
             commits_out: receiver.commits_out(),
             blob_bytes_out: receiver.blob_bytes_out(),
-            stats: *receiver.stats(),
+            blobs_missing: receiver.blobs_missing(),
+            stats: receiver.stats_at(now),
         };
         let phase = self.phase;
         self.parts.progress.update(|snapshot| {

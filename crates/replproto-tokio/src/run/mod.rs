@@ -1,5 +1,6 @@
 //! Links one after the other, from a publisher into a sink.
 
+mod latency;
 mod options;
 mod pump;
 mod stop;
@@ -74,6 +75,8 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
     options: RunOptions,
 ) -> Result<RunEnd, RunError<S::Error>> {
     let progress = Progress::new(options.progress.clone());
+    #[cfg(feature = "metrics")]
+    let published = crate::metrics::Published::start(&link, progress.subscribe());
     let result = Runner {
         shared: Shared {
             store: Arc::new(blobs),
@@ -96,6 +99,8 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
     .run()
     .await;
     progress.update(|snapshot| snapshot.phase = Phase::Ended);
+    #[cfg(feature = "metrics")]
+    published.finish().await;
     let how = result?;
     let snapshot = progress.subscribe().borrow().clone();
     Ok(RunEnd {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use replproto_core::{CommitId, Cursor, Event, Input};
 use tokio::time::Instant;
 
+use super::latency::{Versions, wall_clock};
 use super::options::Grouping;
 use crate::link::Link;
 use crate::progress::Progress;
@@ -28,6 +29,7 @@ pub(super) struct Pump<'a, S> {
     grouping: Grouping,
     progress: &'a Progress,
     group: Option<Group>,
+    versions: Versions,
     /// The cursor that is durable.
     cursor: Option<Cursor>,
     /// It has advanced.
@@ -120,6 +122,7 @@ impl<'a, S: Sink> Pump<'a, S> {
             grouping,
             progress,
             group: None,
+            versions: Versions::default(),
             cursor,
             has_advanced: false,
         }
@@ -177,7 +180,10 @@ impl<'a, S: Sink> Pump<'a, S> {
             self.sink.begin().await?;
         }
         let group = self.group.get_or_insert_with(Group::new);
-        events.retain(|event| group.note(event));
+        events.retain(|event| {
+            self.versions.note(event);
+            group.note(event)
+        });
         let mut skipped = 0;
         if !events.is_empty() {
             skipped = self.sink.apply(events).await?.skipped;
@@ -195,6 +201,7 @@ impl<'a, S: Sink> Pump<'a, S> {
             return Ok(());
         };
         self.sink.commit(group.cursor.clone()).await?;
+        let now = wall_clock();
         if group.cursor.is_some() && group.cursor != self.cursor {
             self.has_advanced = true;
             self.cursor = group.cursor;
@@ -209,6 +216,7 @@ impl<'a, S: Sink> Pump<'a, S> {
         self.link.exchange().answer_all(committed);
         self.progress.update(|snapshot| {
             snapshot.storage_commits += 1;
+            self.versions.are_durable(now, &mut snapshot.latencies);
             snapshot.cursor.clone_from(&self.cursor);
         });
         Ok(())

@@ -298,6 +298,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 }
 
+/// The news that a blob's file is gone at the source.
+pub fn gone(file: &str, why: &str) -> Message {
+    Message::BlobChunk {
+        header: ChunkHeader {
+            file: file.into(),
+            finished: true,
+            error: Some(why.into()),
+            error_code: Some("ENOENT".into()),
+            ..ChunkHeader::default()
+        },
+        body: Bytes::new(),
+    }
+}
+
 /// A transaction that puts these records.
 pub fn batch(keys: &[&str], sequence: f64) -> Vec<u8> {
     padded_batch(keys, 0, sequence)
