@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
-use replproto_core::{PauseReason, Stats};
+use replproto_core::{Cursor, PauseReason, Stats};
 use replproto_tokio::Snapshot;
 
 use crate::memory::Memory;
@@ -52,6 +52,9 @@ impl Summary {
                     HumanBytes(total.peak_blob_bytes_out)
                 ),
             );
+        if let Some(cursor) = &snapshot.cursor {
+            summary.line("durable up to", position(cursor));
+        }
         if let Some(memory) = Memory::read() {
             summary.line("peak memory", HumanBytes(memory.peak).to_string());
         }
@@ -75,6 +78,17 @@ impl fmt::Display for Summary {
             write!(f, "{before}  {name:width$}  {text}")?;
         }
         Ok(())
+    }
+}
+
+/// Where a link would go on.
+fn position(cursor: &Cursor) -> String {
+    match &cursor.copy {
+        Some(copy) => format!(
+            "{}, in a base copy, in table {}",
+            cursor.sequence, copy.table
+        ),
+        None => cursor.sequence.to_string(),
     }
 }
 

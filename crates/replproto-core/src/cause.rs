@@ -54,13 +54,15 @@ pub enum EndCause {
     Storage,
     /// Something of the host panicked.
     Panic,
+    /// The host's own configuration is wrong.
+    Config,
     /// The host asked for it.
     Asked,
 }
 
 impl EndCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Resolve,
         Self::Connect,
         Self::Tls,
@@ -83,6 +85,7 @@ impl EndCause {
         Self::CopyFinish,
         Self::Storage,
         Self::Panic,
+        Self::Config,
         Self::Asked,
     ];
 
@@ -116,6 +119,7 @@ impl EndCause {
             Self::CopyFinish => "copy_finish",
             Self::Storage => "storage",
             Self::Panic => "panic",
+            Self::Config => "config",
             Self::Asked => "asked",
         }
     }

@@ -22,14 +22,14 @@ use crate::time::Instant;
 /// assert_eq!(link.poll_dial(now), None, "one session at a time");
 ///
 /// // The dial came to nothing.
-/// link.ended(now, first);
+/// link.ended(now, first, Duration::ZERO);
 /// assert_eq!(link.deadline(), Some(now.after(Duration::from_millis(500))));
 /// now = now.after(Duration::from_millis(500));
 /// let second = link.poll_dial(now).expect("due");
 ///
 /// // The link is not wanted any more, and ends.
 /// link.unsubscribe();
-/// link.ended(now, second);
+/// link.ended(now, second, Duration::ZERO);
 /// assert!(link.is_over());
 /// assert_eq!(link.deadline(), None);
 /// ```
@@ -47,9 +47,7 @@ enum State {
     /// There is no session; the next begins then.
     Waiting(Instant),
     /// There is one.
-    Live {
-        set_up_at: Option<Instant>,
-    },
+    Live,
     Over,
 }
 
@@ -69,7 +67,7 @@ impl Reconnect {
     pub fn poll_dial(&mut self, now: Instant) -> Option<Epoch> {
         match self.state {
             State::Waiting(at) if at <= now => {
-                self.state = State::Live { set_up_at: None };
+                self.state = State::Live;
                 self.epoch.0 += 1;
                 Some(self.epoch)
             }
@@ -81,16 +79,7 @@ impl Reconnect {
     pub const fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting(at) => Some(at),
-            State::Live { .. } | State::Over => None,
-        }
-    }
-
-    /// The peer has answered the subscription of this session.
-    pub fn set_up(&mut self, now: Instant, epoch: Epoch) {
-        if epoch == self.epoch
-            && let State::Live { set_up_at } = &mut self.state
-        {
-            set_up_at.get_or_insert(now);
+            State::Live | State::Over => None,
         }
     }
 
@@ -101,22 +90,18 @@ impl Reconnect {
         }
     }
 
-    /// The session is over, and nothing of it is left: no task, no timer, no commit under way. Gives the delay before the next
-    /// dial; `None` if there will be none, or if the session was over already.
-    pub fn ended(&mut self, now: Instant, epoch: Epoch) -> Option<Duration> {
-        let State::Live { set_up_at } = self.state else {
-            return None;
-        };
-        if epoch != self.epoch {
+    /// The session is over, and nothing of it is left: no task, no timer, no commit under way. It was healthy for `set_up_for`:
+    /// from the answer to its subscription on. Gives the delay before the next dial; `None` if there will be none, or if the
+    /// session was over already.
+    pub fn ended(&mut self, now: Instant, epoch: Epoch, set_up_for: Duration) -> Option<Duration> {
+        if self.state != State::Live || epoch != self.epoch {
             return None;
         }
         if !self.is_wanted {
             self.state = State::Over;
             return None;
         }
-        if let Some(at) = set_up_at {
-            self.backoff.was_healthy_for(now.since(at));
-        }
+        self.backoff.was_healthy_for(set_up_for);
         let delay = self.backoff.next_delay();
         self.state = State::Waiting(now.after(delay));
         Some(delay)
@@ -152,7 +137,7 @@ mod tests {
             .map(|_| {
                 let now = link.deadline().unwrap();
                 let epoch = link.poll_dial(now).unwrap();
-                link.ended(now, epoch);
+                link.ended(now, epoch, Duration::ZERO);
                 now.as_micros() / 1000
             })
             .collect()
@@ -174,9 +159,9 @@ mod tests {
         for (healthy, delay) in [(29_999, 4000), (30_000, 500)] {
             let now = link.deadline().unwrap();
             let epoch = link.poll_dial(now).unwrap();
-            link.set_up(now, epoch);
-            let now = now.after(Duration::from_millis(healthy));
-            assert_eq!(link.ended(now, epoch), Some(Duration::from_millis(delay)));
+            let healthy = Duration::from_millis(healthy);
+            let delay = Duration::from_millis(delay);
+            assert_eq!(link.ended(now, epoch, healthy), Some(delay));
         }
     }
 
@@ -187,21 +172,29 @@ mod tests {
         let now = link.deadline().unwrap();
         let epoch = link.poll_dial(now).unwrap();
         link.cursor_advanced(Epoch(1));
-        link.set_up(at(0), Epoch(1));
-        assert_eq!(link.ended(now, Epoch(1)), None);
-        assert_eq!(link.ended(now, epoch), Some(Duration::from_secs(2)));
-        assert_eq!(link.ended(now, epoch), None, "it has ended once");
+        assert_eq!(link.ended(now, Epoch(1), Duration::ZERO), None);
+        assert_eq!(
+            link.ended(now, epoch, Duration::ZERO),
+            Some(Duration::from_secs(2))
+        );
+        assert_eq!(
+            link.ended(now, epoch, Duration::ZERO),
+            None,
+            "it has ended once"
+        );
         let now = link.deadline().unwrap();
         let epoch = link.poll_dial(now).unwrap();
         link.cursor_advanced(epoch);
-        assert_eq!(link.ended(now, epoch), Some(Duration::from_millis(500)));
+        assert_eq!(
+            link.ended(now, epoch, Duration::ZERO),
+            Some(Duration::from_millis(500))
+        );
     }
 
     #[derive(Clone, Debug)]
     enum Step {
         Pass(u64),
         Dial,
-        SetUp(u64),
         Advance(u64),
         End(u64),
         Unsubscribe,
@@ -211,7 +204,6 @@ mod tests {
         prop_oneof![
             4 => (0..70_000_u64).prop_map(Step::Pass),
             4 => Just(Step::Dial),
-            1 => (0..3_u64).prop_map(Step::SetUp),
             1 => (0..3_u64).prop_map(Step::Advance),
             4 => (0..3_u64).prop_map(Step::End),
             1 => Just(Step::Unsubscribe),
@@ -241,11 +233,10 @@ mod tests {
                             lives = true;
                         }
                     }
-                    Step::SetUp(back) => link.set_up(now, Epoch(newest.saturating_sub(back))),
                     Step::Advance(back) => link.cursor_advanced(Epoch(newest.saturating_sub(back))),
                     Step::End(back) => {
                         let is_it = lives && back == 0;
-                        let delay = link.ended(now, Epoch(newest.saturating_sub(back)));
+                        let delay = link.ended(now, Epoch(newest.saturating_sub(back)), Duration::ZERO);
                         prop_assert_eq!(delay.is_some(), is_it && is_wanted);
                         lives &= !is_it;
                         if let Some(delay) = delay {

@@ -1,5 +1,6 @@
 //! One link: from a dial to its end.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -194,6 +195,15 @@ pub struct Link {
     progress: Progress,
 }
 
+/// Nothing more is handed out once the task of a link is gone, also when it has panicked.
+struct Over(Arc<Exchange>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Link {
     /// Dials the peer and opens a link. Does not wait for the peer to answer the subscription.
     ///
@@ -316,10 +326,15 @@ impl Link {
             progress: shared.progress.clone(),
             recorder: config.recorder.clone(),
         });
+        let over = Over(exchange.clone());
+        let driven = async move {
+            let _over = over;
+            driver.drive().await
+        };
         Ok(Self {
             exchange,
             taken: Taken::default(),
-            driver: scope.spawn(driver.drive()),
+            driver: scope.spawn(driven),
             _scope: scope,
             progress: shared.progress.clone(),
         })
@@ -366,11 +381,22 @@ impl Link {
     ///
     /// # Cancel safety
     /// Dropping the future drops the link.
-    pub async fn end(mut self) -> LinkEnd {
-        match (&mut self.driver).await {
+    ///
+    /// # Panics
+    /// The task of the link panicked, which is a mistake of ours or of the blob store.
+    pub async fn end(self) -> LinkEnd {
+        match self.outcome().await {
             Ok(end) => end,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// The same, with the panic as a value.
+    pub(crate) async fn outcome(mut self) -> Result<LinkEnd, Box<dyn Any + Send>> {
+        match (&mut self.driver).await {
+            Ok(end) => Ok(end),
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
+                Ok(panic) => Err(panic),
                 // The runtime is shutting down, or the scope is being closed, and this future with it.
                 Err(_) => std::future::pending().await,
             },

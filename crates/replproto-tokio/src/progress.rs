@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replproto_core::PauseReasons;
-use replproto_core::{CloseReason, Cursor, Epoch, Name, Stats};
+use replproto_core::{CloseReason, Cursor, EndCause, Epoch, Name, Stats};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -34,6 +34,9 @@ pub struct Snapshot {
     pub latencies: Latencies,
     /// The newest cursor that is durable, as far as known.
     pub cursor: Option<Cursor>,
+    /// How often a link, or the attempt at one, came to an end and another followed, by
+    /// [`EndCause::index`].
+    pub ends: [u64; EndCause::ALL.len()],
     /// Why the last link, or the last attempt at one, ended.
     pub last_interruption: Option<Interruption>,
 }

@@ -95,6 +95,10 @@ pub(crate) struct ReceiveArgs {
     /// The delay before the first reconnect; it doubles up to 30 s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "500ms")]
     pub(super) reconnect_delay: Duration,
+    /// Draw each delay before a reconnect evenly between zero and what it would be, so that receivers which lost their
+    /// publisher together do not come back together
+    #[arg(long)]
+    pub(super) reconnect_jitter: bool,
     /// End well after so long without a message, when everything is complete
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) until_idle: Option<Duration>,

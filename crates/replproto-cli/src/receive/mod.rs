@@ -4,6 +4,7 @@ mod args;
 mod marks;
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use replproto_tokio::{
     SqliteError, SqliteOptions, SqliteSink,
 };
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 pub(crate) use self::args::ReceiveArgs;
 use crate::exit::Failure;
@@ -24,6 +26,9 @@ use crate::summary::Summary;
 
 /// Between two lines of progress in a pipe.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the store may take to close.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// The delay between dials doubles up to this.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
@@ -55,7 +60,9 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let running = replproto_tokio::run(link, &mut sink, blobs.clone(), options);
     let result = progress.during(running, &snapshots, |_| "").await;
     signals.abort();
-    sink.close().await;
+    if timeout(CLOSE_TIME, sink.close()).await.is_err() {
+        tell("the store does not finish what it has begun; it is left to itself");
+    }
 
     say(Summary::of_run(&snapshots.borrow(), start.elapsed()));
     // What there is after a failure is worth looking at too.
@@ -66,6 +73,13 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     match result {
         Ok(end) => {
             say(format_args!("ended: {}", how(end.how)));
+            if let (Some(report), Ended::Drained | Ended::DrainTimedOut) = (&end.report, end.how) {
+                say(format_args!("finished while ending: {}", report.done));
+                say(format_args!(
+                    "abandoned, to come again: {}",
+                    report.abandoned
+                ));
+            }
             exported
         }
         Err(error) => {
@@ -138,6 +152,9 @@ fn run_options(args: &ReceiveArgs) -> RunOptions {
     options.deadline = args.deadline;
     options.first_delay = args.reconnect_delay;
     options.longest_delay = args.reconnect_delay.max(LONGEST_DELAY);
+    if args.reconnect_jitter {
+        options.jitter = Some(RandomState::new().hash_one(std::process::id()));
+    }
     options
 }
 

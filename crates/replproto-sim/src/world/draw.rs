@@ -124,6 +124,7 @@ impl World {
             epoch: 0,
             tries: BlobTries::default(),
             reconnect: Reconnect::new(Backoff::default(), Epoch(0), Instant::from_micros(1)),
+            set_up_at: None,
             is_healing: false,
             is_superseded: false,
             last_committed: None,

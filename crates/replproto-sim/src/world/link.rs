@@ -239,9 +239,11 @@ impl World {
         self.retired = Some(host.receiver);
         let now = self.time();
         let epoch = Epoch(self.epoch);
+        let set_up_at = self.set_up_at.take();
+        let set_up_for = set_up_at.map_or(Duration::ZERO, |at| now.since(at));
         if std::mem::take(&mut self.is_superseded) {
             self.reconnect.unsubscribe();
-            let delay = self.reconnect.ended(now, epoch);
+            let delay = self.reconnect.ended(now, epoch, set_up_for);
             hold(
                 "reconnect",
                 delay.is_none() && self.reconnect.is_over(),
@@ -249,8 +251,8 @@ impl World {
             )?;
             self.reconnect_after(0);
         } else {
-            let delay = self.reconnect.ended(now, epoch);
-            let again = self.reconnect.ended(now, epoch);
+            let delay = self.reconnect.ended(now, epoch, set_up_for);
+            let again = self.reconnect.ended(now, epoch, set_up_for);
             hold("reconnect", delay.is_some() && again.is_none(), || {
                 format!("{delay:?} and {again:?} after the end of a link")
             })?;

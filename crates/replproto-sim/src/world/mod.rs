@@ -12,8 +12,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
 use replproto_core::{
-    BlobId, BlobTries, CommitId, Config, Epoch, Input, Instant, PauseReason, Receiver, Reconnect,
-    Start,
+    BlobId, BlobTries, CommitId, Config, Input, Instant, PauseReason, Receiver, Reconnect, Start,
 };
 
 use crate::coverage::{self, Coverage};
@@ -102,6 +101,8 @@ pub struct World {
     tries: BlobTries,
     /// When the next link is dialled.
     reconnect: Reconnect,
+    /// When this link was set up.
+    set_up_at: Option<Instant>,
     is_healing: bool,
     /// The link is not wanted any more, and another takes its place.
     is_superseded: bool,
@@ -342,7 +343,8 @@ impl World {
         if let Some(host) = &self.host
             && host.receiver.is_set_up()
         {
-            self.reconnect.set_up(self.time(), Epoch(self.epoch));
+            let now = self.time();
+            self.set_up_at.get_or_insert(now);
         }
         self.send();
         self.check_at_rest()?;

@@ -227,6 +227,7 @@ impl World {
         self.disk.crash();
         self.tries = BlobTries::default();
         self.retired = None;
+        self.set_up_at = None;
         if let Some(host) = self.host.take() {
             self.coverage.link(host.receiver.stats());
             let delay = self.dice.trouble.range(1000, 2_000_000);

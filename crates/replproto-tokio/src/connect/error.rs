@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use replproto_core::EndCause;
 use thiserror::Error;
 
 use super::authorization::AuthorizationError;
@@ -117,6 +118,26 @@ impl ConnectError {
                 "Correct the subprotocol: letters, digits, and signs such as - and . are allowed."
             }
             Self::Config(_) => "Correct the configuration.",
+        }
+    }
+
+    /// Which of the causes of an end this is.
+    pub const fn cause(&self) -> EndCause {
+        match self {
+            Self::Resolve { .. } => EndCause::Resolve,
+            Self::Connect { .. } => EndCause::Connect,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => EndCause::Tls,
+            #[cfg(feature = "tls")]
+            Self::TlsConfig(_) => EndCause::Config,
+            Self::SpeaksTls => EndCause::Tls,
+            Self::Authorization(_) | Self::Status(401 | 403) => EndCause::Authorization,
+            Self::Interrupted(_)
+            | Self::Status(_)
+            | Self::NotAWebSocket(_)
+            | Self::Subprotocol { .. } => EndCause::Upgrade,
+            Self::TimedOut(_) => EndCause::DialTimeout,
+            Self::SubprotocolName(_) | Self::Config(_) | Self::NoTls => EndCause::Config,
         }
     }
 

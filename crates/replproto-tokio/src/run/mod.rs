@@ -1,21 +1,23 @@
 //! Links one after the other, from a publisher into a sink.
 
+mod halt;
 mod latency;
 mod options;
 mod pump;
 mod stop;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use replproto_core::config::ConfigError;
 use replproto_core::{
-    Backoff, BlobTries, CloseReason, Cursor, CursorError, Epoch, Start, Stats, StoredCursor,
+    Backoff, BlobTries, CloseReason, Cursor, CursorError, EndCause, Epoch, Reconnect, Report,
+    Start, Stats, StoredCursor,
 };
 use thiserror::Error;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep_until;
 
+use self::halt::{Halt, Halts};
 pub use self::options::{Grouping, RunOptions};
 use self::pump::Pump;
 pub use self::stop::Stop;
@@ -23,10 +25,11 @@ use self::stop::StopRequest;
 use crate::blobs::BlobStore;
 use crate::connect::ConnectError;
 use crate::describe::describe;
+use crate::driver::Clock;
 use crate::link::{Link, LinkConfig, LinkEnd, Opening, Shared};
 use crate::progress::{Interruption, Phase, Progress, Snapshot};
 use crate::scope::Scope;
-use crate::sink::Sink;
+use crate::sink::{Sink, Stored};
 
 /// Follows a publisher into a sink: dials, keeps what comes, confirms what is durable, and dials again whenever a link ends.
 ///
@@ -77,27 +80,34 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
     let progress = Progress::new(options.progress.clone());
     #[cfg(feature = "metrics")]
     let published = crate::metrics::Published::start(&link, progress.subscribe());
-    let result = Runner {
+    let clock = Clock::start();
+    let mut backoff = Backoff::new(options.first_delay, options.longest_delay);
+    if let Some(seed) = options.jitter {
+        backoff = backoff.with_full_jitter(seed);
+    }
+    let mut runner = Runner {
         shared: Shared {
             store: Arc::new(blobs),
             progress: progress.clone(),
             until_idle: options.until_idle,
         },
-        deadline: options.deadline.map(|limit| Instant::now() + limit),
-        backoff: Backoff::new(options.first_delay, options.longest_delay),
+        halts: Halts::new(&options),
+        reconnect: Reconnect::new(backoff, Epoch(0), clock.now()),
+        clock,
         grouping: pump::bounded(options.grouping, link.core.flow.commits.high.items),
         ignores_cursor: options.ignore_cursor,
         durable: None,
-        epoch: Epoch(0),
         blob_tries: BlobTries::default(),
         storage_failures: 0,
+        has_dialled: false,
+        report: None,
         link,
         sink,
         scope,
         options,
-    }
-    .run()
-    .await;
+    };
+    let result = runner.run().await;
+    let report = runner.report.take();
     progress.update(|snapshot| snapshot.phase = Phase::Ended);
     #[cfg(feature = "metrics")]
     published.finish().await;
@@ -105,6 +115,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
     let snapshot = progress.subscribe().borrow().clone();
     Ok(RunEnd {
         how,
+        report,
         stats: snapshot.total(),
         snapshot,
     })
@@ -116,6 +127,8 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
 pub struct RunEnd {
     /// Why it ended.
     pub how: Ended,
+    /// What became of the work in hand, if there was a link. What the sink had not finished is not in it.
+    pub report: Option<Report>,
     /// The counters of all links together.
     pub stats: Stats,
     /// What could be seen last.
@@ -159,6 +172,9 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// The configuration of the link makes no sense.
     #[error("the configuration is wrong")]
     Config(#[source] ConfigError),
+    /// The first dial has shown a mistake on this side, such as a certificate that cannot be read.
+    #[error(transparent)]
+    NotConnected(ConnectError),
 }
 
 struct Runner<'a, S, B> {
@@ -168,87 +184,124 @@ struct Runner<'a, S, B> {
     scope: &'a Scope,
     options: RunOptions,
     shared: Shared<B>,
-    deadline: Option<Instant>,
-    backoff: Backoff,
+    halts: Halts,
+    clock: Clock,
+    reconnect: Reconnect,
     grouping: Grouping,
     ignores_cursor: bool,
     /// The cursor that the sink had before the dial, if it is not ignored.
     durable: Option<Cursor>,
-    epoch: Epoch,
     blob_tries: BlobTries,
     /// In a row.
     storage_failures: u32,
+    /// A dial has come as far as the network.
+    has_dialled: bool,
+    /// Of the newest link that has ended.
+    report: Option<Report>,
 }
 
-/// Something came in between.
-enum Halt {
-    Stop(StopRequest),
-    Deadline,
+/// How a session ended.
+enum Session {
+    /// There is to be another. This one was set up for so long.
+    Again(EndCause, Duration),
+    /// It was the last one.
+    Last(Ended),
+}
+
+/// What became of the events of a link.
+enum Pumped<E> {
+    /// They are in the sink, as far as they came.
+    Stored,
+    /// The sink failed.
+    Failed(E),
+    /// The sink does not come to an end, and the run has to.
+    Stuck(Halt),
 }
 
 impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
-    async fn run(mut self) -> Result<Ended, RunError<S::Error>> {
+    async fn run(&mut self) -> Result<Ended, RunError<S::Error>> {
         loop {
-            if let Some(ended) = self.one_link().await? {
-                return Ok(ended);
+            if let Some(epoch) = self.reconnect.poll_dial(self.clock.now()) {
+                let (cause, set_up_for) = match self.session(epoch).await? {
+                    Session::Last(ended) => return Ok(ended),
+                    Session::Again(cause, set_up_for) => (cause, set_up_for),
+                };
+                let now = self.clock.now();
+                let delay = self.reconnect.ended(now, epoch, set_up_for);
+                self.tell(|snapshot| {
+                    snapshot.ends[cause.index()] += 1;
+                    snapshot.phase = Phase::Waiting(delay.unwrap_or_default());
+                });
             }
-            let delay = self.backoff.next_delay();
-            self.tell(|snapshot| snapshot.phase = Phase::Waiting(delay));
+            let next = async {
+                match self.reconnect.deadline() {
+                    Some(at) => sleep_until(self.clock.moment(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                halt = self.halt() => return self.halted(halt),
-                () = sleep(delay) => {}
+                halt = self.halts.halt() => return self.halted(halt),
+                () = next => {}
             }
         }
     }
 
-    /// From the cursor to the end of a link. `None`: dial again.
-    async fn one_link(&mut self) -> Result<Option<Ended>, RunError<S::Error>> {
-        let Some((config, opening)) = self.prepare().await? else {
-            return Ok(None);
+    /// From the cursor to the end of a link. Nothing of it is left when this returns, unless it was the last one.
+    async fn session(&mut self, epoch: Epoch) -> Result<Session, RunError<S::Error>> {
+        let stored = tokio::select! {
+            biased;
+            halt = self.halts.halt() => return self.halted(halt).map(Session::Last),
+            stored = self.sink.load() => stored,
         };
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => return self.storage_failed(error, None),
+        };
+        let (config, opening) = self.prepare(epoch, stored)?;
         self.tell(|snapshot| snapshot.phase = Phase::Dialing);
         let dialled = tokio::select! {
             biased;
-            halt = self.halt() => return self.halted(halt).map(Some),
+            halt = self.halts.halt() => return self.halted(halt).map(Session::Last),
             dialled = Link::dial(&config, opening, &self.shared, self.scope.child()) => dialled,
         };
         let link = match dialled {
             Ok(link) => link,
-            Err(ConnectError::Config(error)) => return Err(RunError::Config(error)),
-            Err(error) => {
-                tracing::warn!(
-                    peer = %config.endpoint,
-                    error = %describe(&error),
-                    advice = error.advice(),
-                    "cannot connect"
-                );
-                self.tell(|snapshot| {
-                    snapshot.failed_dials += 1;
-                    let error = Interruption::NotConnected(Arc::new(error));
-                    snapshot.last_interruption = Some(error);
-                });
-                return Ok(None);
-            }
+            Err(error) => return self.not_connected(&config, error),
         };
-        let pumped = self.pump(&link).await;
-        if pumped.is_err() {
+        self.has_dialled = true;
+        let pumped = self.pump(&link, epoch).await;
+        if let Pumped::Stuck(halt) = pumped {
+            tracing::warn!("the store has not finished in time, and is left to itself");
+            return self.cut_off(halt).map(Session::Last);
+        }
+        if let Pumped::Failed(_) = pumped {
             link.shutdown();
         }
-        let end = link.end().await;
+        let outcome = tokio::select! {
+            outcome = link.outcome() => outcome,
+            halt = self.halts.out_of_patience() => {
+                tracing::warn!("blobs have not been closed in time, and are left to themselves");
+                return self.cut_off(halt).map(Session::Last);
+            }
+        };
+        let Ok(end) = outcome else {
+            tracing::error!("the task of the link panicked");
+            return Ok(Session::Again(EndCause::Panic, Duration::ZERO));
+        };
         self.note_end(&end);
-        if let Err(error) = pumped {
-            return self.storage_failed(error).map(|()| None);
+        if let Pumped::Failed(error) = pumped {
+            return self.storage_failed(error, end.set_up_for);
         }
         self.ended(&end)
     }
 
-    /// Reads where to go on.
-    async fn prepare(&mut self) -> Result<Option<(LinkConfig, Opening)>, RunError<S::Error>> {
-        let stored = match self.sink.load().await {
-            Ok(stored) => stored,
-            Err(error) => return self.storage_failed(error).map(|()| None),
-        };
+    /// Where to go on.
+    fn prepare(
+        &mut self,
+        epoch: Epoch,
+        stored: Stored,
+    ) -> Result<(LinkConfig, Opening), RunError<S::Error>> {
         self.durable = match &stored.cursor {
             StoredCursor::Found(cursor) if !self.ignores_cursor => Some(cursor.clone()),
             _ => None,
@@ -268,19 +321,47 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         };
         let cursor = self.durable.clone();
         self.tell(|snapshot| snapshot.cursor = cursor);
-        self.epoch.0 += 1;
         let opening = Opening {
-            epoch: self.epoch,
+            epoch,
             blob_tries: self.blob_tries.clone(),
             ..Opening::from(start)
         };
-        Ok(Some((config, opening)))
+        Ok((config, opening))
     }
 
-    /// Moves what the link brings into the sink. What is not committed is rolled back when this returns.
-    async fn pump(&mut self, link: &Link) -> Result<(), S::Error> {
+    fn not_connected(
+        &mut self,
+        config: &LinkConfig,
+        error: ConnectError,
+    ) -> Result<Session, RunError<S::Error>> {
+        match error {
+            ConnectError::Config(error) => return Err(RunError::Config(error)),
+            // Files that were good at the first dial may be about to be replaced.
+            error if error.is_final() && !self.has_dialled => {
+                return Err(RunError::NotConnected(error));
+            }
+            _ => self.has_dialled = true,
+        }
+        tracing::warn!(
+            peer = %config.endpoint,
+            error = %describe(&error),
+            advice = error.advice(),
+            "cannot connect"
+        );
+        let cause = error.cause();
+        self.tell(|snapshot| {
+            snapshot.failed_dials += 1;
+            let error = Interruption::NotConnected(Arc::new(error));
+            snapshot.last_interruption = Some(error);
+        });
+        Ok(Session::Again(cause, Duration::ZERO))
+    }
+
+    /// Moves what the link brings into the sink. What is not committed is rolled back when this returns, unless the sink is
+    /// stuck.
+    async fn pump(&mut self, link: &Link, epoch: Epoch) -> Pumped<S::Error> {
+        let halts = &self.halts;
         let cursor = self.durable.clone();
-        let watch = forward(&self.options.stop, self.deadline, link);
         let mut pump = Pump::new(
             &mut *self.sink,
             link,
@@ -288,50 +369,62 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             &self.shared.progress,
             cursor,
         );
-        let worked = tokio::select! {
-            never = watch => match never {},
-            worked = pump.work() => worked,
+        let work = async {
+            let worked = pump.work().await;
+            if worked.is_err()
+                && let Err(error) = pump.roll_back().await
+            {
+                tracing::warn!(error = %describe(&error), "cannot roll back");
+            }
+            worked
         };
-        if worked.is_err()
-            && let Err(error) = pump.roll_back().await
-        {
-            tracing::warn!(error = %describe(&error), "cannot roll back");
-        }
+        let pumped = tokio::select! {
+            never = halts.forward(link) => match never {},
+            worked = work => match worked {
+                Ok(()) => Pumped::Stored,
+                Err(error) => Pumped::Failed(error),
+            },
+            halt = halts.out_of_patience() => Pumped::Stuck(halt),
+        };
         if pump.has_advanced {
             // Any other commit may have worked because it had nothing in it.
             self.storage_failures = 0;
-            self.backoff.cursor_advanced();
+            self.reconnect.cursor_advanced(epoch);
             self.ignores_cursor = false;
         }
-        worked
+        pumped
     }
 
     fn note_end(&mut self, end: &LinkEnd) {
         self.blob_tries = end.blob_tries.clone();
-        if let Some(duration) = end.set_up_for {
-            self.backoff.was_healthy_for(duration);
-        }
+        self.report = Some(end.close.report.clone());
         let reason = end.close.reason.clone();
         self.tell(|snapshot| snapshot.last_interruption = Some(Interruption::Closed(reason)));
     }
 
-    fn ended(&self, end: &LinkEnd) -> Result<Option<Ended>, RunError<S::Error>> {
-        match end.close.reason {
-            CloseReason::Drained => Ok(Some(Ended::Drained)),
-            CloseReason::DrainTimedOut => Ok(Some(Ended::DrainTimedOut)),
-            CloseReason::Shutdown if end.is_idle => Ok(Some(Ended::Idle)),
+    fn ended(&self, end: &LinkEnd) -> Result<Session, RunError<S::Error>> {
+        let set_up_for = end.set_up_for.unwrap_or_default();
+        let ended = match &end.close.reason {
+            CloseReason::Drained => Ended::Drained,
+            CloseReason::DrainTimedOut => Ended::DrainTimedOut,
+            CloseReason::Shutdown if end.is_idle => Ended::Idle,
             CloseReason::Shutdown
                 if self.options.stop.requested() == Some(StopRequest::Shutdown) =>
             {
-                Ok(Some(Ended::Shutdown))
+                Ended::Shutdown
             }
-            CloseReason::Shutdown => Err(self.too_late()),
-            _ => Ok(None),
-        }
+            CloseReason::Shutdown => return Err(self.too_late()),
+            reason => return Ok(Session::Again(reason.into(), set_up_for)),
+        };
+        Ok(Session::Last(ended))
     }
 
     /// The sink may be tried again a few times.
-    fn storage_failed(&mut self, error: S::Error) -> Result<(), RunError<S::Error>> {
+    fn storage_failed(
+        &mut self,
+        error: S::Error,
+        set_up_for: Option<Duration>,
+    ) -> Result<Session, RunError<S::Error>> {
         self.storage_failures += 1;
         let tries = self.storage_failures;
         if tries >= self.options.storage_tries {
@@ -342,29 +435,26 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         self.tell(|snapshot| {
             snapshot.last_interruption = Some(Interruption::Storage(why.into()));
         });
-        Ok(())
+        Ok(Session::Again(
+            EndCause::Storage,
+            set_up_for.unwrap_or_default(),
+        ))
     }
 
-    /// Waits for what ends the run while there is no link.
-    async fn halt(&self) -> Halt {
-        let deadline = async {
-            match self.deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            request = self.options.stop.next(None) => Halt::Stop(request),
-            () = deadline => Halt::Deadline,
-        }
-    }
-
+    /// The run was halted while there was no link.
     fn halted(&self, halt: Halt) -> Result<Ended, RunError<S::Error>> {
         match halt {
             Halt::Stop(StopRequest::Drain { .. }) => Ok(Ended::Drained),
             Halt::Stop(StopRequest::Shutdown) => Ok(Ended::Shutdown),
             Halt::Deadline => Err(self.too_late()),
+        }
+    }
+
+    /// The run was halted, and nothing is waited for any longer.
+    fn cut_off(&self, halt: Halt) -> Result<Ended, RunError<S::Error>> {
+        match halt {
+            Halt::Stop(StopRequest::Drain { .. }) => Ok(Ended::DrainTimedOut),
+            halt => self.halted(halt),
         }
     }
 
@@ -374,34 +464,5 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
 
     fn tell(&self, change: impl FnOnce(&mut Snapshot)) {
         self.shared.progress.update(change);
-    }
-}
-
-/// Passes on to the link what is asked for from outside.
-async fn forward(stop: &Stop, deadline: Option<Instant>, link: &Link) -> Infallible {
-    let too_late = async {
-        match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-        link.shutdown();
-        std::future::pending::<Infallible>().await
-    };
-    let stopped = async {
-        let mut seen = None;
-        loop {
-            let request = stop.next(seen).await;
-            match request {
-                StopRequest::Drain { deadline } => {
-                    link.drain(deadline.saturating_duration_since(Instant::now()));
-                }
-                StopRequest::Shutdown => link.shutdown(),
-            }
-            seen = Some(request);
-        }
-    };
-    tokio::select! {
-        never = too_late => never,
-        never = stopped => never,
     }
 }

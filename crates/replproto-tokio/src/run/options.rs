@@ -26,8 +26,14 @@ pub struct RunOptions {
     pub first_delay: Duration,
     /// The longest delay before a dial.
     pub longest_delay: Duration,
+    /// Draw each delay evenly between zero and what it would be, with this seed: so that many links which lost their peer
+    /// together do not come back together. The seed should be another for each link.
+    pub jitter: Option<u64>,
     /// How often the sink may fail, without the cursor advancing in between, before the run ends with its error.
     pub storage_tries: u32,
+    /// How long a call of the sink, or the end of a blob's writer, may still take when the run is to end at once: after
+    /// [`Stop::shutdown`], the end of a drain, or the deadline. After that it is left to itself.
+    pub patience: Duration,
     /// How much is put into one storage transaction.
     pub grouping: Grouping,
     /// Where to tell what is going on.
@@ -45,7 +51,9 @@ impl Default for RunOptions {
             deadline: None,
             first_delay: Duration::from_millis(500),
             longest_delay: Duration::from_secs(30),
+            jitter: None,
             storage_tries: 10,
+            patience: Duration::from_secs(5),
             grouping: Grouping::default(),
             progress: watch::Sender::default(),
             stop: Stop::new(),
