@@ -189,6 +189,9 @@ pub enum TlsError {
         #[source]
         error: Error,
     },
+    /// The peer lets nobody in who asks like this: with our certificate, or for this name.
+    #[error("the peer denied access")]
+    Denied,
     /// The peer has no certificate for the name that it was asked for.
     #[error("the peer does not know the server name that it was asked for")]
     UnknownName,
@@ -216,6 +219,10 @@ impl TlsError {
                  a key that the peer does not support."
             }
             Self::OwnCertificate { fault, .. } => own_advice(*fault),
+            Self::Denied => {
+                "Check that our certificate is one that the peer lets in, and that the server name is one that it knows: the \
+                 peer's node name is asked for, or else the host in the address."
+            }
             Self::UnknownName => {
                 "Configure the server name that is in the peer's certificate: without that, the peer's node name is asked \
                  for, or else the host in the address."
@@ -269,7 +276,8 @@ impl TlsError {
             Alert::CertificateRevoked => CertificateFault::Revoked,
             Alert::UnsupportedCertificate => CertificateFault::WrongPurpose,
             Alert::BadCertificate => CertificateFault::Malformed,
-            Alert::CertificateUnknown | Alert::AccessDenied => CertificateFault::Other,
+            Alert::CertificateUnknown => CertificateFault::Other,
+            Alert::AccessDenied => return Self::Denied,
             Alert::CertificateRequired => return Self::CertificateRequired,
             Alert::UnrecognisedName => return Self::UnknownName,
             Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity => {

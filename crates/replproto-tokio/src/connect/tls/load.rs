@@ -76,22 +76,25 @@ impl Texts {
             add(&mut trusted, text, chain[1..].to_vec())?;
             identity = Some((chain, key.key()?, text, key));
         }
-        if system_roots {
-            add_system_roots(&mut trusted)?;
-        }
-        if trusted.is_empty() {
-            return Err(TlsConfigError::NoRoots { error: None });
-        }
+        let unusable = match system_roots {
+            true => add_system_roots(&mut trusted),
+            false => None,
+        };
+        let trusts_nobody = trusted.is_empty();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider has ciphers for both versions")
             .with_root_certificates(trusted);
-        match identity {
-            None => Ok(config.with_no_client_auth()),
-            Some((chain, key, in_text, key_text)) => config
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some((chain, key, text, key_text)) => config
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| identity_error(error, &in_text.place, &key_text.place)),
+                .map_err(|error| identity_error(error, &text.place, &key_text.place))?,
+        };
+        if trusts_nobody {
+            return Err(TlsConfigError::NoRoots { error: unusable });
         }
+        Ok(config)
     }
 }
 
@@ -111,16 +114,13 @@ fn add(
     Ok(())
 }
 
-/// Adds those of the system that can be used. That there are none is an error only if nothing else is trusted.
-fn add_system_roots(trusted: &mut RootCertStore) -> Result<(), TlsConfigError> {
+/// Adds those of the system that can be used. Gives what was wrong with others.
+fn add_system_roots(trusted: &mut RootCertStore) -> Option<String> {
     let found = rustls_native_certs::load_native_certs();
     let (added, unusable) = trusted.add_parsable_certificates(found.certs);
     let error = found.errors.first().map(|error| describe(error));
     tracing::debug!(added, unusable, error, "the roots of the system were read");
-    if trusted.is_empty() {
-        return Err(TlsConfigError::NoRoots { error });
-    }
-    Ok(())
+    error
 }
 
 fn identity_error(error: Error, certificates: &str, key: &str) -> TlsConfigError {
