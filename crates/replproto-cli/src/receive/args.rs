@@ -11,6 +11,7 @@ use replproto_core::{Config, Sequence, Start};
 use replproto_tokio::Endpoint;
 
 use super::marks::Pair;
+use super::tls::TlsArgs;
 use crate::duration;
 use crate::exit::Failure;
 
@@ -20,6 +21,8 @@ Examples:
   replproto receive ws://db1.example.com:9933 --database data --into data.sqlite
   replproto receive ws://10.0.0.5 --database data --into data.sqlite --tables Dog,Cat --peer node-a
   replproto receive ws://10.0.0.5 --database data --export-state state.json --until-idle 2s --deadline 10m
+  replproto receive wss://db1.example.com --database data --into data.sqlite --tls-ca ca.pem --tls-cert us.pem \\
+    --tls-key us.key
   sqlite3 data.sqlite 'SELECT record->>'\\''name'\\'' FROM \"Dog\"'
 
 Durations are milliseconds, or have a unit: 1500ms, 2s, 5m, 1h. Marks are HIGH or HIGH:LOW (low: half of high).
@@ -29,7 +32,7 @@ An interrupt (or SIGTERM) ends the link after what is in hand has been stored; a
 Exit codes: 0 ended as asked (--until-idle, or an interrupt); 1 something went wrong; 2 the options are wrong;
 3 the deadline passed; 130 a second interrupt.")]
 pub(crate) struct ReceiveArgs {
-    /// Where the publisher is: ws://HOST[:PORT][/PATH]
+    /// Where the publisher is: ws://HOST[:PORT][/PATH], or wss:// for TLS
     pub(super) url: Endpoint,
     /// The database to follow
     #[arg(long)]
@@ -76,6 +79,9 @@ pub(crate) struct ReceiveArgs {
         value_parser = optional
     )]
     pub(super) authorization: Option<Optional>,
+    /// Read the value of the Authorization header from this file, anew for each dial
+    #[arg(long, value_name = "FILE")]
+    pub(super) authorization_file: Option<PathBuf>,
 
     /// Between two pings [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -128,6 +134,10 @@ pub(crate) struct ReceiveArgs {
     /// Write every input of every link with its time, for the simulator to replay
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
+
+    // The last one: its heading holds for all after it.
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod marks;
+mod tls;
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use replproto_tokio::{
-    Authorization, Ended, FileBlobStore, LinkConfig, Recorder, Replica, RunError, RunOptions,
-    SqliteError, SqliteOptions, SqliteSink,
+    Authorization, AuthorizationProvider, ConnectError, Ended, FileBlobStore, LinkConfig, Recorder,
+    Replica, RunError, RunOptions, SqliteError, SqliteOptions, SqliteSink,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -36,6 +37,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Follows a publisher to the end that the options name.
 pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let link = link_config(&args)?;
+    link.check().await.map_err(not_connected)?;
     let places = Places::choose(&args)?;
     let source = match args::given(args.peer.as_ref()) {
         Some(peer) => peer.to_owned(),
@@ -88,6 +90,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
             }
             Err(match error {
                 RunError::Deadline(_) => Failure::Deadline(error.to_string()),
+                RunError::NotConnected(error) => not_connected(error),
                 _ => Failure::of(error),
             })
         }
@@ -132,16 +135,35 @@ impl Places {
 fn link_config(args: &ReceiveArgs) -> Result<LinkConfig, Failure> {
     let mut link = LinkConfig::new(args.url.clone(), "", &args.database);
     link.core = args.config(link.core.flow)?;
-    if let Some(value) = args::given(args.authorization.as_ref()) {
-        let authorization = Authorization::new(value);
-        let authorization = authorization.map_err(|error| Failure::Usage(error.to_string()))?;
-        link.authorization = Some(authorization.into());
-    }
+    link.authorization = authorization(args)?;
+    link.tls = args.tls.config(&args.url)?;
     if let Some(path) = &args.record {
         let file = File::create(path).map_err(|error| Failure::at(path, error))?;
         link.recorder = Some(Recorder::new(BufWriter::new(file)));
     }
     Ok(link)
+}
+
+fn authorization(args: &ReceiveArgs) -> Result<Option<AuthorizationProvider>, Failure> {
+    let value = args::given(args.authorization.as_ref());
+    match (value, &args.authorization_file) {
+        (None, None) => Ok(None),
+        (None, Some(file)) => Ok(Some(AuthorizationProvider::file(file))),
+        (Some(value), None) => match Authorization::new(value) {
+            Ok(authorization) => Ok(Some(authorization.into())),
+            Err(error) => Err(Failure::Usage(error.to_string())),
+        },
+        (Some(_), Some(_)) => Err(Failure::Usage(
+            "--authorization (or REPLPROTO_AUTHORIZATION) and --authorization-file cannot be combined"
+                .into(),
+        )),
+    }
+}
+
+/// No dial can succeed.
+fn not_connected(error: ConnectError) -> Failure {
+    let advice = error.advice();
+    Failure::Runtime(format!("{}. {advice}", Failure::of(error)))
 }
 
 fn run_options(args: &ReceiveArgs) -> RunOptions {

@@ -2,6 +2,7 @@
 
 mod kill;
 mod support;
+mod tls;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -163,6 +164,21 @@ fn options_that_make_no_sense_are_mistakes_of_usage() {
             "wss://",
         ),
         (&["receive", url, "--database", "data"], "--into"),
+        (
+            &[
+                "receive",
+                url,
+                "--database",
+                "data",
+                "--into",
+                "x",
+                "--authorization",
+                "a",
+                "--authorization-file",
+                "b",
+            ],
+            "cannot be combined",
+        ),
         (
             &[
                 "receive",

@@ -329,7 +329,10 @@ const fn peer_advice(fault: CertificateFault) -> &'static str {
             "Give the peer a new certificate, and find out why this one was taken back."
         }
         CertificateFault::WrongPurpose => "Give the peer a certificate for servers (serverAuth).",
-        CertificateFault::BadSignature | CertificateFault::Malformed => {
+        CertificateFault::BadSignature => {
+            "Trust the CA that issued it, if that is a newer one of the same name. Otherwise the certificate was changed."
+        }
+        CertificateFault::Malformed => {
             "Give the peer a certificate that is whole; or look for something in between that answers in its place."
         }
         CertificateFault::Other => {
