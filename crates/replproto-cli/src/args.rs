@@ -12,6 +12,7 @@ use crate::inspect::{self, InspectArgs};
 use crate::output::tell;
 use crate::progress::LogWriter;
 use crate::receive::{self, ReceiveArgs};
+use crate::status::{self, StatusArgs};
 
 /// Follow, inspect and demonstrate links of Harper's replication protocol
 #[derive(Debug, Parser)]
@@ -35,6 +36,8 @@ enum Command {
     Demo(DemoArgs),
     /// Follow a publisher into an SQLite file
     Receive(Box<ReceiveArgs>),
+    /// Show a running receiver live in the terminal
+    Status(StatusArgs),
     /// Show what is in a file of messages
     Inspect(InspectArgs),
     /// The publisher of the demo
@@ -59,6 +62,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Receive(args) => block_on(receive::run(*args)),
+        Command::Status(args) => block_on(status::run(args)),
         Command::Inspect(args) => inspect::run(&args),
         Command::DemoPublisher(args) => block_on(demo::publish(args)),
     }

@@ -12,6 +12,7 @@ use replproto_tokio::Endpoint;
 
 use super::marks::Pair;
 use super::tls::TlsArgs;
+use crate::address::Address;
 use crate::duration;
 use crate::exit::Failure;
 
@@ -20,6 +21,7 @@ use crate::exit::Failure;
 Examples:
   replproto receive ws://db1.example.com:9933 --database data --into data.sqlite
   replproto receive ws://10.0.0.5 --database data --into data.sqlite --tables Dog,Cat --peer node-a
+  replproto receive ws://10.0.0.5 --database data --into data.sqlite --metrics 127.0.0.1:9464
   replproto receive ws://10.0.0.5 --database data --export-state state.json --until-idle 2s --deadline 10m
   replproto receive wss://db1.example.com --database data --into data.sqlite --tls-ca ca.pem --tls-cert us.pem \\
     --tls-key us.key
@@ -128,6 +130,10 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "MARKS", help_heading = "Flow control")]
     blob_bytes: Option<Pair>,
 
+    /// Serve metrics for Prometheus at http://ADDR/metrics, for example 127.0.0.1:9464; port 0 takes a free one, which is
+    /// logged. `replproto status ADDR` shows them live
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<Address>,
     /// At the end, write what the replica holds, in a form that can be compared
     #[arg(long, value_name = "FILE")]
     pub(super) export_state: Option<PathBuf>,

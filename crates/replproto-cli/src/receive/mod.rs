@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::args::ReceiveArgs;
 use crate::exit::Failure;
+use crate::metrics::MetricsServer;
 use crate::output::{say, tell};
 use crate::progress::Progress;
 use crate::signals::end_on_signals;
@@ -36,9 +37,14 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// Follows a publisher to the end that the options name.
 pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
+    let metrics = match &args.metrics {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
     let link = link_config(&args)?;
     link.check().await.map_err(not_connected)?;
     let places = Places::choose(&args)?;
+    let metrics = metrics.map(|server| tokio::spawn(server.serve()));
     let source = match args::given(args.peer.as_ref()) {
         Some(peer) => peer.to_owned(),
         None => format!("{}:{}", args.url.host(), args.url.port()),
@@ -62,6 +68,9 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let running = replproto_tokio::run(link, &mut sink, blobs.clone(), options);
     let result = progress.during(running, &snapshots, |_| "").await;
     signals.abort();
+    if let Some(task) = metrics {
+        task.abort();
+    }
     if timeout(CLOSE_TIME, sink.close()).await.is_err() {
         tell("the store does not finish what it has begun; it is left to itself");
     }
