@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ async fn a_run_tells_the_right_numbers() {
     let total = end.stats;
     for (name, label, value) in [
         ("replproto_links_total", "", 2.0),
+        ("replproto_reconnects_total", "cause = transport_lost", 1.0),
+        ("replproto_reconnects_total", "cause = asked", 0.0),
         ("replproto_records_total", "", 5.0),
         ("replproto_transactions_total", "", 4.0),
         ("replproto_received_bytes_total", "", total.bytes as f64),
@@ -142,6 +145,52 @@ async fn a_run_tells_the_right_numbers() {
     ] {
         assert_eq!(find(name, label), value, "{name} {label}");
     }
+}
+
+/// Gauges that keep their values, by name.
+#[derive(Default)]
+struct Gauges(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Gauges {
+    fn up(&self) -> f64 {
+        let gauges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let up = gauges.get("replproto_up").expect("registered");
+        f64::from_bits(up.load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Gauges {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let mut gauges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauge = gauges.entry(key.name().to_owned()).or_default();
+        Gauge::from_arc(gauge.clone())
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test]
+async fn gauges_are_zero_when_a_run_is_dropped() {
+    let gauges = Gauges::default();
+    let _installed = set_default_local_recorder(&gauges);
+    let publisher = Publisher::bind().await;
+    let follower = Follower::start(&publisher);
+    let (mut peer, _) = publisher.link().await;
+    peer.put(&["a"], 2.0).await;
+    peer.confirmed_up_to(2.0).await;
+    until(|| gauges.up() == 1.0).await;
+    follower.task.abort();
+    until(|| gauges.up() == 0.0).await;
 }
 
 /// A log that is kept.

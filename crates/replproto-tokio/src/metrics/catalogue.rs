@@ -88,6 +88,9 @@ catalogue! {
         "1 for what is going on: dialing, setting_up, copying, following, or waiting for the next dial.";
     LINKS = Counter "replproto_links_total" Count
         "Links that were opened.";
+    RECONNECTS = Counter "replproto_reconnects_total" Count ["cause"]
+        "How often a link, or the attempt at one, came to an end and another followed. The causes up to dial_timeout are those \
+         of dials that came to nothing.";
     BYTES = Counter "replproto_received_bytes_total" Bytes
         "Bytes of messages received.";
     MESSAGES = Counter "replproto_messages_total" Count

@@ -26,6 +26,7 @@ pub use self::catalogue::{Kind, METRICS, Metric};
 use self::publisher::Publisher;
 use crate::link::LinkConfig;
 use crate::progress::Snapshot;
+use crate::scope::Scope;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -68,7 +69,7 @@ impl Labels {
     }
 }
 
-/// The task that publishes one run. It ends soon after this is dropped.
+/// The task that publishes one run. It belongs to the run's scope.
 #[derive(Debug)]
 pub(crate) struct Published {
     task: JoinHandle<()>,
@@ -77,7 +78,11 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(crate) fn start(link: &LinkConfig, snapshots: watch::Receiver<Snapshot>) -> Self {
+    pub(crate) fn start(
+        scope: &Scope,
+        link: &LinkConfig,
+        snapshots: watch::Receiver<Snapshot>,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (labels, flow) = (Labels::of(link), link.core.flow);
         let before = snapshots.borrow().clone();
@@ -86,7 +91,7 @@ impl Published {
             publish(publisher, snapshots, stopped).await;
         };
         Self {
-            task: tokio::spawn(work),
+            task: scope.spawn(work),
             stop,
         }
     }
@@ -94,7 +99,9 @@ impl Published {
     /// Waits until all is published.
     pub(crate) async fn finish(self) {
         drop(self.stop);
-        if let Err(error) = self.task.await {
+        if let Err(error) = self.task.await
+            && error.is_panic()
+        {
             tracing::warn!(%error, "metrics were not published to the end");
         }
     }
@@ -124,5 +131,4 @@ async fn publish(
     }
     let snapshot = snapshots.borrow().clone();
     publisher.publish(&snapshot, Instant::now());
-    publisher.end();
 }

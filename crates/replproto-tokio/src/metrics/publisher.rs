@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, Histogram, Label};
 use replproto_core::config::FlowControl;
 use replproto_core::error::Watchdog;
 use replproto_core::event::BlobFault;
-use replproto_core::{PauseReason, Stats};
+use replproto_core::{EndCause, PauseReason, Stats};
 use tokio::time::Instant;
 
 use super::Labels;
@@ -115,13 +115,6 @@ impl Publisher {
         !link.pauses.is_empty() || link.unsettled_since.is_some()
     }
 
-    /// The run is over: what can fall is zero.
-    pub(super) fn end(&self) {
-        for level in &self.levels {
-            level.gauge.set(0.0);
-        }
-    }
-
     /// What came into a bucket counts with its mean: no bucket and no sum is wrong then.
     fn publish_latencies(&mut self, latencies: &Latencies) {
         let bounds = Latencies::BOUNDS.into_iter().chain([f64::INFINITY]);
@@ -184,6 +177,12 @@ impl Publisher {
         ];
         for (metric, value) in counts {
             self.count(metric, labels.to_vec(), move |view| value(&view.total));
+        }
+        for cause in EndCause::ALL {
+            let labels = labels.with(all::RECONNECTS, cause.as_str());
+            self.count(all::RECONNECTS, labels, move |view| {
+                view.snapshot.ends[cause.index()]
+            });
         }
         self.count(all::LINKS, labels.to_vec(), |view| view.snapshot.links);
         self.count(all::STORAGE_COMMITS, labels.to_vec(), |view| {
@@ -305,6 +304,17 @@ impl Publisher {
             (all::QUEUE_ITEMS_HIGH, "commits", flow.commits.high.items),
         ] {
             self.level(metric, labels.with(metric, queue), move |_| mark as f64);
+        }
+    }
+}
+
+impl Drop for Publisher {
+    /// The run is over, or was dropped: what can fall is zero. Not after a panic, which would be of the recorder.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            for level in &self.levels {
+                level.gauge.set(0.0);
+            }
         }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use metrics::{Unit, with_local_recorder};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use replproto_core::PauseReason;
 use replproto_core::config::FlowControl;
+use replproto_core::error::Watchdog;
+use replproto_core::{EndCause, PauseReason};
 use tokio::time::Instant;
 
 use super::*;
@@ -35,12 +36,26 @@ fn row(metric: &Metric) -> String {
 fn the_table_of_the_documentation_is_the_list() {
     let documented: Vec<&str> = TABLE
         .lines()
-        .filter(|line| line.starts_with("| `replproto_"))
+        .filter(|line| line.starts_with("| `") && line.contains("`database`"))
         .collect();
     let listed: Vec<String> = METRICS.iter().map(row).collect();
     assert_eq!(documented.join("\n"), listed.join("\n"));
     let names: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
     assert_eq!(names.len(), METRICS.len(), "a name twice");
+}
+
+#[test]
+fn the_documentation_names_every_reason_and_every_cause() {
+    let reasons = PauseReason::ALL.map(PauseReason::as_str);
+    let causes = EndCause::ALL.map(EndCause::as_str);
+    let text = TABLE.replace('\n', " ");
+    for name in reasons.iter().chain(&causes).chain(&Watchdog::NAMES) {
+        let quoted = format!("`{name}`");
+        assert!(
+            text.contains(&quoted),
+            "{quoted} is missing in docs/metrics.md"
+        );
+    }
 }
 
 fn labels() -> Labels {
@@ -150,7 +165,7 @@ fn differences_are_told_a_pause_under_way_goes_on_and_nothing_ever_falls_that_on
     assert_eq!(*find(SECONDS), DebugValue::Gauge(0.0.into()));
     assert_eq!(*find(LAG), DebugValue::Gauge(0.0.into()));
     assert_eq!(*find(RECORDS), DebugValue::Counter(2));
-    publisher.end();
+    drop(publisher);
     for (name, value) in values(&seen) {
         if let DebugValue::Gauge(level) = value {
             assert_eq!(level.0, 0.0, "{name}");

@@ -79,7 +79,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
 ) -> Result<RunEnd, RunError<S::Error>> {
     let progress = Progress::new(options.progress.clone());
     #[cfg(feature = "metrics")]
-    let published = crate::metrics::Published::start(&link, progress.subscribe());
+    let published = crate::metrics::Published::start(scope, &link, progress.subscribe());
     let clock = Clock::start();
     let mut backoff = Backoff::new(options.first_delay, options.longest_delay);
     if let Some(seed) = options.jitter {
