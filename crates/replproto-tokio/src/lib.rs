@@ -33,6 +33,7 @@ mod scope;
 mod sink;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod supervisor;
 #[cfg(test)]
 mod testing;
 pub mod web_socket;
@@ -62,6 +63,9 @@ pub use sink::{Applied, Sink, Stored};
 pub use sqlite::{
     Replica, ReplicaLink, ReplicaRow, ReplicaTable, SkippedRow, SqliteError, SqliteOptions,
     SqliteSink,
+};
+pub use supervisor::{
+    LinkKey, LinkSetup, LinkStatus, Supervisor, SupervisorCounters, SupervisorOptions,
 };
 /// The library behind [`TlsConfig`], for those who make a configuration of their own.
 #[cfg(feature = "tls")]

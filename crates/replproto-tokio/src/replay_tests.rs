@@ -46,7 +46,7 @@ impl Kept for MemoryView {
 mod sqlite {
     use super::Kept;
     use crate::sqlite::testing::TempFile;
-    use crate::{Replica, SqliteOptions, SqliteSink};
+    use crate::{Replica, Sink, SqliteOptions, SqliteSink};
     use std::collections::BTreeMap;
 
     impl Kept for TempFile {

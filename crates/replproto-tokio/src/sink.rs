@@ -84,6 +84,14 @@ pub trait Sink: Send {
     /// # Errors
     /// The store is not usable until `load` succeeds.
     fn rollback(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Gives the store back, forgetting an open transaction, and waits until that is done: it can be opened again then.
+    fn close(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        async { drop(self) }
+    }
 }
 
 /// What a store knows of a link.

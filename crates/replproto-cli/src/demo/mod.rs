@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use indicatif::HumanCount;
 use replproto_core::{Sequence, Start};
 use replproto_tokio::{
-    FileBlobStore, LinkConfig, Replica, RunEnd, RunOptions, Snapshot, SqliteOptions, SqliteSink,
+    FileBlobStore, LinkConfig, Replica, RunEnd, RunOptions, Sink, Snapshot, SqliteOptions,
+    SqliteSink,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use replproto_tokio::{
     Authorization, AuthorizationProvider, ConnectError, Ended, FileBlobStore, LinkConfig, Recorder,
-    Replica, RunError, RunOptions, SqliteError, SqliteOptions, SqliteSink,
+    Replica, RunError, RunOptions, Sink, SqliteError, SqliteOptions, SqliteSink,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;

@@ -85,7 +85,7 @@ impl SqliteOptions {
 /// ```
 ///
 /// SQLite is used on a thread of the sink's own; the futures decode the records for it, a few at a time, and wait for it.
-/// Dropping a sink ends the thread, which forgets an open transaction; [`SqliteSink::close`] also waits for that.
+/// Dropping a sink ends the thread, which forgets an open transaction; [`close`](Sink::close) also waits for that.
 #[derive(Debug)]
 pub struct SqliteSink {
     requests: mpsc::Sender<Request>,
@@ -123,14 +123,6 @@ impl SqliteSink {
             .map_err(|error| SqliteError::Thread { error })?;
         opening.await.map_err(|_| SqliteError::Stopped)??;
         Ok(Self { requests, ended })
-    }
-
-    /// Closes the file, forgetting an open transaction, and waits until that is done: the link can be opened again then.
-    pub async fn close(self) {
-        let Self { requests, ended } = self;
-        drop(requests);
-        // An error is what we wait for.
-        let _ = ended.await;
     }
 
     /// Asks for something, and tells where the answer will come.
@@ -208,6 +200,13 @@ impl Sink for SqliteSink {
 
     async fn rollback(&mut self) -> Result<(), SqliteError> {
         self.ask(Request::Rollback).await
+    }
+
+    async fn close(self) {
+        let Self { requests, ended } = self;
+        drop(requests);
+        // An error is what we wait for.
+        let _ = ended.await;
     }
 }
 

@@ -67,7 +67,12 @@ impl Publisher {
     }
 
     pub async fn accept_raw(&self) -> TcpStream {
-        soon(self.listener.accept()).await.unwrap().0
+        soon(self.accept_raw_at_leisure()).await
+    }
+
+    /// The same without an end to the patience.
+    pub async fn accept_raw_at_leisure(&self) -> TcpStream {
+        self.listener.accept().await.unwrap().0
     }
 
     /// Accepts a WebSocket and says nothing.

@@ -1,0 +1,369 @@
+//! What the supervisor, its control task and its workers share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use replproto_core::{Assignment, Instant, ReassignmentSchedule, Roster, SessionId, WorkerId};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::control::Spawn;
+use super::link::{LinkKey, LinkStatus};
+use super::{SupervisorCounters, SupervisorOptions};
+use crate::driver::Clock;
+use crate::progress::Snapshot;
+use crate::run::{RunEnd, Stop};
+
+/// The roster, and who carries out what it says. All that happens is told to it under one lock, so that it is told in order.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    clock: Clock,
+    /// There may be something to do for the control task.
+    changed: Notify,
+}
+
+struct State {
+    roster: Roster<LinkKey>,
+    /// What can be seen of the links that are wanted.
+    links: BTreeMap<LinkKey, Seen>,
+    sessions: BTreeMap<SessionId, Session>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Of workers that are gone, but for the last steps of their threads.
+    exited: Vec<thread::JoinHandle<()>>,
+    worker_exits: u64,
+    failures: u64,
+    is_closed: bool,
+}
+
+struct Seen {
+    /// Only this one may change the rest.
+    session: Option<SessionId>,
+    failures: u64,
+    last_failure: Option<Arc<str>>,
+    progress: watch::Receiver<Snapshot>,
+}
+
+struct Session {
+    stop: Stop,
+    waiters: Vec<oneshot::Sender<Option<RunEnd>>>,
+}
+
+/// A worker that lives.
+pub(super) struct Worker {
+    /// `None`: it is to end.
+    pub(super) orders: Option<mpsc::UnboundedSender<Start>>,
+    pub(super) thread: thread::JoinHandle<()>,
+}
+
+/// A session that a worker is to start.
+pub(super) struct Start {
+    pub(super) link: LinkKey,
+    pub(super) session: SessionId,
+    pub(super) stop: Stop,
+}
+
+/// A link that was removed.
+pub(super) struct Removed {
+    pub(super) link: LinkKey,
+    /// Its session has yet to end.
+    over: Option<oneshot::Receiver<Option<RunEnd>>>,
+}
+
+impl Removed {
+    /// Waits until nothing of its session is left.
+    pub(super) async fn over(self) -> Option<RunEnd> {
+        // Whoever knows is gone only when the session is.
+        self.over?.await.ok().flatten()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(options: &SupervisorOptions) -> Self {
+        let schedule = ReassignmentSchedule::new(options.reassignment_interval);
+        let replacement = options.replacement.clone();
+        Self {
+            state: Mutex::new(State {
+                roster: Roster::new(options.workers, schedule, replacement),
+                links: BTreeMap::new(),
+                sessions: BTreeMap::new(),
+                workers: BTreeMap::new(),
+                exited: Vec::new(),
+                worker_exits: 0,
+                failures: 0,
+                is_closed: false,
+            }),
+            clock: Clock::start(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn add(&self, link: LinkKey) -> bool {
+        let is_new = {
+            let mut state = self.state();
+            let is_new = state.roster.add(link.clone());
+            if is_new {
+                state.links.insert(link, Seen::new());
+            }
+            is_new
+        };
+        self.changed.notify_one();
+        is_new
+    }
+
+    /// Removes some links, and makes their sessions end. Also gives those whose sessions are ending already.
+    pub(super) fn remove(
+        &self,
+        which: impl Fn(&LinkKey) -> bool,
+        halt: impl Fn(&Stop),
+    ) -> Vec<Removed> {
+        let removed = {
+            let mut state = self.state();
+            let links: Vec<LinkKey> = state
+                .roster
+                .links()
+                .filter(|key| which(key))
+                .cloned()
+                .collect();
+            let remove = |link| state.remove(link, &halt);
+            links.into_iter().map(remove).collect()
+        };
+        self.changed.notify_one();
+        removed
+    }
+
+    pub(super) fn links(&self) -> Vec<LinkStatus> {
+        let state = self.state();
+        let status = |(key, seen): (&LinkKey, &Seen)| LinkStatus {
+            key: key.clone(),
+            worker: state.roster.worker_of(key).map(WorkerId::index),
+            failures: seen.failures,
+            last_failure: seen.last_failure.clone(),
+            progress: seen.progress.clone(),
+        };
+        state.links.iter().map(status).collect()
+    }
+
+    pub(super) fn counters(&self) -> SupervisorCounters {
+        let state = self.state();
+        SupervisorCounters {
+            worker_exits: state.worker_exits,
+            reassignments: state.roster.reassigned(),
+            failures: state.failures,
+        }
+    }
+
+    pub(super) fn kill_worker(&self, index: usize) -> bool {
+        let mut state = self.state();
+        let Some(worker) = state.roster.worker(index) else {
+            return false;
+        };
+        let worker = state.workers.get_mut(&worker);
+        worker.is_some_and(|worker| worker.orders.take().is_some())
+    }
+
+    /// All workers end, and no other starts.
+    pub(super) fn close(&self) {
+        {
+            let mut state = self.state();
+            state.is_closed = true;
+            for worker in state.workers.values_mut() {
+                worker.orders = None;
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// A run of this session begins.
+    pub(super) fn runs(
+        &self,
+        link: &LinkKey,
+        session: SessionId,
+        progress: watch::Receiver<Snapshot>,
+    ) {
+        if let Some(seen) = self.state().seen(link, session) {
+            seen.progress = progress;
+        }
+    }
+
+    /// A run of this session has ended, or there was none, although nobody asked for that.
+    pub(super) fn failed(&self, link: &LinkKey, session: SessionId, why: Arc<str>) {
+        let mut state = self.state();
+        state.failures += 1;
+        if let Some(seen) = state.seen(link, session) {
+            seen.failures += 1;
+            seen.last_failure = Some(why);
+        }
+    }
+
+    /// Nothing is left of a session.
+    pub(super) fn ended(&self, link: &LinkKey, session: SessionId, end: Option<&RunEnd>) {
+        {
+            let mut state = self.state();
+            state.roster.ended(self.clock.now(), link, session);
+            state.over(session, end);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Nothing is left of a worker.
+    pub(super) fn exited(&self, worker: WorkerId) {
+        {
+            let mut state = self.state();
+            state.worker_exits += u64::from(!state.is_closed);
+            state.died(self.clock.now(), worker);
+            if let Some(worker) = state.workers.remove(&worker) {
+                state.exited.push(worker.thread);
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Waits until there may be something to do.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The threads that are about to end.
+    pub(super) fn take_exited(&self) -> Vec<thread::JoinHandle<()>> {
+        std::mem::take(&mut self.state().exited)
+    }
+
+    /// Whether no worker is left, nor will be.
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.state();
+        state.is_closed && state.workers.is_empty() && state.exited.is_empty()
+    }
+
+    /// Does what is due, and says when something else is.
+    pub(super) fn carry_out(&self, spawn: &Spawn) -> Option<tokio::time::Instant> {
+        let mut state = self.state();
+        let now = self.clock.now();
+        while !state.is_closed {
+            let Some(assignment) = state.roster.poll(now) else {
+                let next = state.roster.poll_timeout()?;
+                return Some(self.clock.moment(next));
+            };
+            match assignment {
+                Assignment::StartWorker { worker } => state.start_worker(now, worker, spawn),
+                Assignment::StartLink {
+                    link,
+                    session,
+                    worker,
+                    is_reassigned,
+                } => {
+                    let index = worker.index();
+                    tracing::debug!(%link, worker = index, is_reassigned, "a link starts");
+                    state.start_link(link, session, worker);
+                }
+                Assignment::StopLink { session, .. } => state.stop(session),
+            }
+        }
+        None
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic is done under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remove(&mut self, link: LinkKey, halt: &impl Fn(&Stop)) -> Removed {
+        self.links.remove(&link);
+        let session = self.roster.remove(&link);
+        let session = session.and_then(|session| self.sessions.get_mut(&session));
+        let over = session.map(|session| {
+            halt(&session.stop);
+            let (over, waiter) = oneshot::channel();
+            session.waiters.push(over);
+            waiter
+        });
+        Removed { link, over }
+    }
+
+    fn start_worker(&mut self, now: Instant, id: WorkerId, spawn: &Spawn) {
+        match spawn(id) {
+            Ok(worker) => drop(self.workers.insert(id, worker)),
+            Err(error) => {
+                tracing::error!(%error, worker = id.index(), "a worker cannot be started");
+                self.died(now, id);
+            }
+        }
+    }
+
+    fn start_link(&mut self, link: LinkKey, id: SessionId, worker: WorkerId) {
+        let stop = Stop::new();
+        let session = Session {
+            stop: stop.clone(),
+            waiters: Vec::new(),
+        };
+        self.sessions.insert(id, session);
+        if let Some(seen) = self.links.get_mut(&link) {
+            seen.session = Some(id);
+        }
+        let start = Start {
+            link,
+            session: id,
+            stop,
+        };
+        if let Some(Worker {
+            orders: Some(orders),
+            ..
+        }) = self.workers.get(&worker)
+        {
+            // One that is dying takes it to its grave: the session is over then, and the link starts elsewhere.
+            let _ = orders.send(start);
+        }
+    }
+
+    fn stop(&self, session: SessionId) {
+        if let Some(session) = self.sessions.get(&session)
+            && session.stop.requested().is_none()
+        {
+            session.stop.shutdown();
+        }
+    }
+
+    fn died(&mut self, now: Instant, worker: WorkerId) {
+        for session in self.roster.died(now, worker) {
+            self.over(session, None);
+        }
+    }
+
+    fn over(&mut self, session: SessionId, end: Option<&RunEnd>) {
+        if let Some(session) = self.sessions.remove(&session) {
+            for waiter in session.waiters {
+                let _ = waiter.send(end.cloned());
+            }
+        }
+    }
+
+    fn seen(&mut self, link: &LinkKey, session: SessionId) -> Option<&mut Seen> {
+        let seen = self.links.get_mut(link)?;
+        (seen.session == Some(session)).then_some(seen)
+    }
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            session: None,
+            failures: 0,
+            last_failure: None,
+            progress: watch::Sender::default().subscribe(),
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Shared")
+            .field("links", &state.links.len())
+            .field("sessions", &state.sessions.len())
+            .field("workers", &state.workers.len())
+            .field("is_closed", &state.is_closed)
+            .finish_non_exhaustive()
+    }
+}
