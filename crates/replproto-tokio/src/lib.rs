@@ -7,6 +7,9 @@
 //! Messages are decoded while they arrive: a [`web_socket`] hands over their parts, so a message of a gigabyte takes no more
 //! memory than a small one.
 //!
+//! A publisher at `wss://` is reached over TLS, and shown a certificate if it demands one: see `TlsConfig` (feature `tls`, on
+//! by default). What else proves to it who we are comes from an [`AuthorizationProvider`], which is asked before each dial.
+//!
 //! Where the records go is a [`Sink`]: `SqliteSink` (feature `sqlite`, on by default) keeps them as tables that any SQLite
 //! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each
 //! in a file.

@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use replproto_core::wire::{BatchBuilder, Message};
-use replproto_core::{CloseReason, Cursor, Sequence, Start, WallTime};
+use replproto_core::{CloseReason, Cursor, EndCause, Sequence, Start, WallTime};
 use replproto_tokio::{
-    Ended, Interruption, MemoryBlobStore, MemorySink, MemorySinkError, MemoryView, NoBlobs, Phase,
-    RunEnd, RunError, RunOptions, SinkStep, run,
+    Authorization, AuthorizationProvider, Ended, Interruption, MemoryBlobStore, MemorySink,
+    MemorySinkError, MemoryView, NoBlobs, Phase, RunEnd, RunError, RunOptions, SinkStep, run,
 };
 use support::{Publisher, Said, TABLE, TIME, batch, keys, padded_batch, soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -463,4 +464,35 @@ async fn a_batch_with_nothing_but_its_end_moves_the_cursor() {
     peer.confirmed_up_to(12.0).await;
     assert_eq!(follower.view.cursor(), Some(Cursor::at(Sequence(12.0))));
     follower.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_goes_on_past_an_authorization_that_cannot_be_had() {
+    let publisher = Publisher::bind().await;
+    let mut config = publisher.config();
+    let dials = AtomicU32::new(0);
+    config.authorization = Some(AuthorizationProvider::new(move || {
+        let dial = dials.fetch_add(1, Ordering::Relaxed);
+        async move {
+            assert!(dial != 0, "the first one panics");
+            match dial {
+                1 => Err("no token for the second"),
+                _ => Ok(Authorization::new(format!("Bearer {dial}")).unwrap()),
+            }
+        }
+    }));
+    let options = options();
+    let (stop, progress) = (options.stop.clone(), options.progress.subscribe());
+    let mut sink = MemorySink::new();
+    let running = run(config, &mut sink, NoBlobs, options);
+    let (end, ()) = tokio::join!(soon(running), async {
+        for dial in 2..4 {
+            let (peer, _) = publisher.link().await;
+            assert_eq!(peer.authorization, Some(format!("Bearer {dial}")));
+        }
+        stop.shutdown();
+    });
+    assert_eq!(end.unwrap().how, Ended::Shutdown);
+    let ends = progress.borrow().ends[EndCause::Authorization.index()];
+    assert_eq!(ends, 2);
 }

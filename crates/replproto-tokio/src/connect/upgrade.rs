@@ -49,8 +49,8 @@ where
         HeadError::Malformed => ConnectError::NotAWebSocket("this is not an HTTP answer"),
         HeadError::TooLong => ConnectError::NotAWebSocket("the head of its answer is too long"),
     })?;
-    asked.map_err(ConnectError::interrupted)?;
     check(&response, &key, subprotocol)?;
+    asked.map_err(ConnectError::interrupted)?;
     Ok(WebSocket::new(stream, Role::Client, limits, &first))
 }
 
@@ -263,6 +263,20 @@ mod tests {
         assert_eq!(first, expected);
         assert!(request.starts_with("GET /x HTTP/1.1\r\nHost: node-a:9933\r\n"));
         assert!(request.contains("\r\nAuthorization: Basic abc\r\n"));
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_said_before_it_was_gone_is_told() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        theirs.write_all(b"HTTP/1.1 401 X\r\n\r\n").await.unwrap();
+        // The request cannot be written any more.
+        drop(theirs);
+        let endpoint: Endpoint = "ws://a".parse().unwrap();
+        let refused = upgrade(ours, &endpoint, None, None, LIMITS).await;
+        assert!(
+            matches!(refused, Err(ConnectError::Status(401))),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use futures_util::{SinkExt, StreamExt};
 use replproto_core::config::{Level, Marks};
 use replproto_core::{Event, PauseReason, Sequence};
 use replproto_tokio::{
-    Ended, Link, LinkConfig, MemorySink, NoBlobs, Pem, RunOptions, TlsConfig, TransportError, run,
+    ConnectError, Ended, Link, LinkConfig, MemorySink, NoBlobs, Pem, RunError, RunOptions,
+    TlsConfig, TransportError, run,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -178,6 +179,26 @@ async fn a_name_that_was_learned_is_not_asked_of_the_certificate() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_run_waits_for_the_peer_to_be_repaired_and_not_for_us() {
+    let root = Authority::root("root");
+    let wrong = TlsPublisher::bind(Side::showing(root.issue(&["node-b"]))).await;
+    followed(wrong.config(&root), &mut MemorySink::new(), async {
+        for _ in 0..3 {
+            wrong.accept_tls().await.unwrap_err();
+        }
+    })
+    .await;
+    let mut config = wrong.config(&root);
+    config.tls = config.tls.trust(Pem::text("nothing"));
+    let mut sink = MemorySink::new();
+    let running = run(config, &mut sink, NoBlobs, RunOptions::default());
+    match soon(running).await.unwrap_err() {
+        RunError::NotConnected(ConnectError::TlsConfig(_)) => {}
+        other => panic!("{other:?}"),
+    }
 }
 
 fn write(folder: &Path, identity: &Identity) {

@@ -215,8 +215,8 @@ impl TlsError {
         match self {
             Self::PeerCertificate { fault, .. } => peer_advice(*fault),
             Self::CertificateRequired => {
-                "Configure a client certificate and its key, issued by a CA that the peer trusts. One that is configured has \
-                 a key that the peer does not support."
+                "Configure a client certificate and its key, issued by a CA that the peer trusts. If one is configured, \
+                 its key is of a kind that the peer does not support."
             }
             Self::OwnCertificate { fault, .. } => own_advice(*fault),
             Self::Denied => {
