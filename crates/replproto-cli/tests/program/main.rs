@@ -1,6 +1,5 @@
 //! The program from outside: what it prints, what it writes, and how it ends.
 
-mod kill;
 mod metrics;
 mod support;
 mod tls;

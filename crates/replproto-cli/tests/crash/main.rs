@@ -1,0 +1,152 @@
+//! `replproto receive`, killed again and again while it catches up, by SIGKILL at moments of every kind, from a publisher
+//! that cuts its connections: in the end it has exactly what the source has, and on the way nothing went back or got lost.
+//!
+//! The seed decides what the source does, where connections are cut and what is waited for before a kill. It is printed, and
+//! REPLPROTO_CRASH_SEED sets another one; REPLPROTO_CRASH_KILLS sets how often the program is killed.
+
+mod compare;
+mod deaths;
+mod publisher;
+mod random;
+mod reader;
+mod source;
+mod trigger;
+mod world;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use compare::compare;
+use deaths::{Deaths, is_torn};
+use publisher::{DATABASE, NODE};
+use random::Random;
+use trigger::Trigger;
+use world::{Shared, World};
+
+fn receive(shared: &Shared, port: u16, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replproto"));
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_file(shared));
+    command
+        .args([
+            "receive",
+            &format!("ws://127.0.0.1:{port}"),
+            "--database",
+            DATABASE,
+            "--into",
+        ])
+        .arg(&shared.file)
+        .args([
+            "--peer",
+            NODE,
+            "--reconnect-delay",
+            "5ms",
+            "--blob-gap-reconnect",
+            "1s",
+        ])
+        .args(more)
+        .env("RUST_LOG", "replproto_tokio=debug")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("a log"));
+    command
+}
+
+fn log_file(shared: &Shared) -> PathBuf {
+    shared.file.with_extension("log")
+}
+
+/// What the program said last.
+fn last_words(shared: &Shared) -> String {
+    let log = fs::read_to_string(log_file(shared)).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// SIGKILL: nothing of the program runs any more.
+fn kill(mut child: Child) {
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}
+
+#[test]
+fn killed_at_any_moment_it_ends_equal_to_the_source() {
+    let seed = setting("REPLPROTO_CRASH_SEED", 1);
+    let kills = setting("REPLPROTO_CRASH_KILLS", 400);
+    println!("REPLPROTO_CRASH_SEED={seed} REPLPROTO_CRASH_KILLS={kills}");
+    let start = Instant::now();
+    let folder = tempfile::tempdir().expect("a folder");
+    let shared = Arc::new(Shared::new(seed, folder.path()));
+    let port = publisher::start(Arc::clone(&shared));
+    let reader = reader::start(Arc::clone(&shared));
+    let mut random = Random::new(seed ^ 0x6b69_6c6c);
+    let mut deaths = Deaths::default();
+    for _ in 0..kills {
+        shared.with(World::new_life);
+        // Without a reader the log of SQLite is read anew at the start.
+        let is_alone = random.one_in(2);
+        reader::lock(&reader).set_away(is_alone);
+        let child = receive(&shared, port, &[])
+            .spawn()
+            .expect("the program starts");
+        Trigger::draw(&mut random).wait(&shared, &reader, &mut random);
+        kill(child);
+        let is_torn = is_torn(&shared.file);
+        let mut reader = reader::lock(&reader);
+        let stored = reader.look_at_all();
+        shared.with(|world| {
+            if stored < world.stored {
+                world.breaks(format!("{stored:?} is stored after {:?}", world.stored));
+            }
+            world.stored = stored;
+        });
+        deaths.note(&shared, stored, is_torn, is_alone);
+        drop(reader);
+        shared.check();
+    }
+    println!("{deaths:#?} in {:?}", start.elapsed());
+
+    shared.with(|world| {
+        world.new_life();
+        world.is_ending = true;
+    });
+    reader::lock(&reader).set_away(false);
+    let status = receive(
+        &shared,
+        port,
+        &["--until-idle", "500ms", "--deadline", "120s"],
+    )
+    .status()
+    .expect("the program starts");
+    assert_eq!(status.code(), Some(0), "{}", last_words(&shared));
+    let mut reader = reader::lock(&reader);
+    reader.look_at_all();
+    shared.check();
+    compare(&shared, &mut reader);
+    let (transactions, confirmed) = shared.with(|world| (world.source.log.len(), world.confirmed));
+    println!(
+        "{transactions} transactions, {} looks, {:?}",
+        reader.looks,
+        start.elapsed()
+    );
+    assert_eq!(confirmed, source::position(transactions - 1));
+    for (what, count) in [
+        ("before the dial", deaths.before_the_dial),
+        ("in the set-up", deaths.in_the_set_up),
+        ("in the copy", deaths.in_the_copy),
+        ("in the log", deaths.in_the_log),
+        ("unconfirmed", deaths.between_commit_and_confirmation),
+        ("unfinished blob", deaths.with_an_unfinished_blob),
+    ] {
+        assert!(count > 0, "{what}: {deaths:?}");
+    }
+}
