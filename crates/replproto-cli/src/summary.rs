@@ -111,7 +111,10 @@ fn pauses(total: &Stats) -> String {
         .iter()
         .zip(total.pauses)
         .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| format!("{reason} {}", HumanCount(count)))
+        .map(|(reason, count)| {
+            let seconds = total.paused[reason.index()].as_secs_f64();
+            format!("{reason} {} ({seconds:.1} s)", HumanCount(count))
+        })
         .collect();
     if counts.is_empty() {
         "none".to_owned()
@@ -129,8 +132,10 @@ mod tests {
         let mut total = Stats::default();
         assert_eq!(pauses(&total), "none");
         total.pauses[PauseReason::ConsumerQueue.index()] = 1200;
+        total.paused[PauseReason::ConsumerQueue.index()] = Duration::from_millis(2500);
         total.pauses[PauseReason::BlobStream.index()] = 3;
-        assert_eq!(pauses(&total), "consumer_queue 1,200, blob_stream 3");
+        let text = "consumer_queue 1,200 (2.5 s), blob_stream 3 (0.0 s)";
+        assert_eq!(pauses(&total), text);
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl Stats {
     /// Time has passed, in which these reasons held.
     #[inline]
     pub(crate) fn pass(&mut self, elapsed: Duration, reasons: PauseReasons) {
+        if reasons.is_empty() {
+            return;
+        }
         for reason in reasons.iter() {
             self.paused[reason.index()] += elapsed;
         }

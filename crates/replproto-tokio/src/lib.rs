@@ -13,6 +13,8 @@
 //! Where the records go is a [`Sink`]: `SqliteSink` (feature `sqlite`, on by default) keeps them as tables that any SQLite
 //! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each
 //! in a file.
+//!
+//! With the feature `metrics` each run publishes what can be seen of it to the recorder of the `metrics` facade.
 #![forbid(unsafe_code)]
 
 mod blobs;

@@ -6,6 +6,7 @@
 
 mod commands;
 mod gauge;
+mod pauses;
 mod pins;
 mod state;
 mod watchdogs;
@@ -18,6 +19,7 @@ use replproto_core::{
 };
 
 use gauge::Gauge;
+use pauses::Pauses;
 use pins::{Pin, Pins};
 use watchdogs::Watchdogs;
 
@@ -64,6 +66,7 @@ pub(crate) struct Model {
     commits: Gauge,
     blobs: Gauge,
     watchdogs: Watchdogs,
+    pauses: Pauses,
     pins: Pins,
     /// Events that are out, oldest first, and what they point into.
     events: VecDeque<EventOut>,
@@ -120,6 +123,7 @@ impl Model {
             commits: Gauge::new(flow.commits),
             blobs: Gauge::new(flow.blobs),
             watchdogs: Watchdogs::new(config.timeouts, now),
+            pauses: Pauses::default(),
             pins: Pins::default(),
             events: VecDeque::new(),
             is_inexact: false,

@@ -32,6 +32,9 @@ impl Model {
             "closed without a word".into()
         })?;
         self.watchdogs.note(receiver, self.is_unready);
+        let now = self.watchdogs.now;
+        self.pauses.note(receiver.pause_reasons(), now);
+        self.pauses.check(receiver.stats(), now)?;
         self.is_paused = receiver.is_paused();
         let flow = &self.config.flow;
         let (events, counted) = (receiver.events_out(), self.consumer.now.items);
