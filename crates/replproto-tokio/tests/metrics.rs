@@ -228,7 +228,8 @@ async fn no_secret_and_no_content_comes_into_a_metric_or_a_log_line() {
         .with_ansi(false)
         .with_writer(log.clone())
         .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    // For all threads: whether a line is of interest is remembered for all of them. So the other tests are heard too.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let publisher = Publisher::bind().await;
     follow(&publisher).await;
     for (name, value) in take(&seen) {
