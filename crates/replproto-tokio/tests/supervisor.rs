@@ -141,7 +141,9 @@ fn serve(publisher: Publisher) -> (JoinSet<()>, mpsc::UnboundedReceiver<()>) {
             let stream = publisher.accept_raw_at_leisure().await;
             let accepted = accepted.clone();
             peers.spawn(async move {
-                let mut peer = Peer::accept(stream, Duration::from_secs(60)).await;
+                let Some(mut peer) = Peer::try_accept(stream, Duration::from_secs(60)).await else {
+                    return;
+                };
                 let _ = accepted.send(());
                 if let Some(request) = peer.greet(None).await {
                     peer.answer(&request).await;

@@ -113,6 +113,12 @@ pub struct Peer<S = TcpStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Accepts a WebSocket over a stream and says nothing.
     pub async fn accept(stream: S, patience: Duration) -> Self {
+        let peer = Self::try_accept(stream, patience).await;
+        peer.expect("the upgrade broke off")
+    }
+
+    /// The same, unless the subscriber goes away first.
+    pub async fn try_accept(stream: S, patience: Duration) -> Option<Self> {
         let authorization = Arc::new(Mutex::new(None));
         let seen = authorization.clone();
         #[allow(clippy::result_large_err)]
@@ -133,12 +139,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let socket = tokio_tungstenite::accept_hdr_async(stream, callback);
         let socket = timeout(patience, socket).await.expect("it never came");
         let authorization = authorization.lock().unwrap().take();
-        Self {
-            socket: socket.unwrap(),
+        Some(Self {
+            socket: socket.ok()?,
             authorization,
             pings: 0,
             patience,
-        }
+        })
     }
 
     pub async fn send(&mut self, message: &Message) {
