@@ -85,6 +85,12 @@ pub enum Input {
     /// The application cannot take records for now. Bounded by
     /// [`Timeouts::not_ready`](crate::config::Timeouts::not_ready).
     NotReady,
+    /// How many bytes the link may hold ([`Receiver::held_bytes`](crate::Receiver::held_bytes)) before it pauses for
+    /// [`PauseReason::SharedBudget`](crate::PauseReason::SharedBudget). Without this input there is no such bound.
+    Allowance {
+        /// Bytes.
+        bytes: u64,
+    },
     /// Stop reading, finish what is in hand, confirm it, then close; at the deadline, close with what is done.
     Drain {
         /// When to give up.
@@ -118,6 +124,7 @@ impl fmt::Debug for Input {
             Self::Skipped { records } => write!(f, "Skipped({records} records)"),
             Self::Ready => f.write_str("Ready"),
             Self::NotReady => f.write_str("NotReady"),
+            Self::Allowance { bytes } => write!(f, "Allowance({bytes} bytes)"),
             Self::Drain { deadline } => write!(f, "Drain({deadline:?})"),
             Self::Shutdown => f.write_str("Shutdown"),
             Self::Tick => f.write_str("Tick"),

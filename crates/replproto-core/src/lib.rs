@@ -70,6 +70,7 @@ extern crate alloc;
 extern crate std;
 
 mod backoff;
+mod budget;
 mod cause;
 mod close;
 mod command;
@@ -98,6 +99,7 @@ pub mod value;
 pub mod wire;
 
 pub use backoff::Backoff;
+pub use budget::{MemberId, SharedBudget};
 pub use cause::EndCause;
 pub use close::{Close, CloseFrame, CloseReason, Report, Work};
 pub use command::{AbortReason, Command};

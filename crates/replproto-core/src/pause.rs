@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-/// Why the socket is not read. Any of them stops reading; any but [`PauseReason::InboundQueue`] also stops decoding.
+/// Why the socket is not read. Any of them stops reading; any but [`PauseReason::InboundQueue`] and
+/// [`PauseReason::SharedBudget`] also stops decoding: these two are lifted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PauseReason {
@@ -16,16 +17,20 @@ pub enum PauseReason {
     BlobStream,
     /// The application said that it is not ready.
     NotReady,
+    /// More bytes are held than [`Input::Allowance`](crate::Input::Allowance) allows: other links have the memory that all
+    /// share.
+    SharedBudget,
 }
 
 impl PauseReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::InboundQueue,
         Self::ConsumerQueue,
         Self::CommitBacklog,
         Self::BlobStream,
         Self::NotReady,
+        Self::SharedBudget,
     ];
 
     /// A stable number, for tables.
@@ -41,6 +46,7 @@ impl PauseReason {
             Self::CommitBacklog => "commit_backlog",
             Self::BlobStream => "blob_stream",
             Self::NotReady => "not_ready",
+            Self::SharedBudget => "shared_budget",
         }
     }
 }

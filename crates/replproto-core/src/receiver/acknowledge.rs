@@ -8,7 +8,7 @@ use crate::id::{BlobId, CommitId, Epoch};
 use crate::time::Sequence;
 use crate::wire::Message;
 
-use super::blobs::AckError;
+use super::blobs::{AckError, copied};
 use super::inbox::ROOM_KEPT;
 use super::ledger::NeverHandedOut;
 use super::timers::Timer;
@@ -35,6 +35,7 @@ impl Receiver {
                 _ => (0, None),
             };
             self.flow.consumer.sub(items, bytes);
+            self.flow.copied -= copied(bytes, slot);
             if let Some(slot) = slot {
                 self.inbox.release(slot, &mut self.flow.inbound);
             }

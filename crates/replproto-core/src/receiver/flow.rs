@@ -83,6 +83,10 @@ pub(crate) struct Flow {
     /// What is held cannot be decoded without more bytes from the peer, so that pausing for its size would be for ever:
     /// what is being received is then admitted however large it is, up to its own limit.
     pub(crate) is_starved: bool,
+    /// Bytes of what is out that were copied out of their parts, so that no part is charged for them.
+    pub(crate) copied: u64,
+    /// How much may be held before reading pauses for the sake of other links.
+    pub(crate) allowance: u64,
     announced: PauseReasons,
 }
 
@@ -95,6 +99,8 @@ impl Flow {
             blobs: Gauge::new(config.blobs),
             not_ready: false,
             is_starved: false,
+            copied: 0,
+            allowance: Level::UNBOUNDED,
             announced: PauseReasons::NONE,
         }
     }
@@ -110,12 +116,21 @@ impl Flow {
         reasons.set(PauseReason::CommitBacklog, self.commits.is_raised());
         reasons.set(PauseReason::BlobStream, self.blobs.is_raised());
         reasons.set(PauseReason::NotReady, self.not_ready);
+        reasons.set(PauseReason::SharedBudget, self.held() > self.allowance);
         reasons
     }
 
-    /// Whether decoding may go on: the inbound queue falls by decoding, so it does not count.
+    /// Bytes of messages that are in memory, in parts or copied out of them.
+    pub(crate) const fn held(&self) -> u64 {
+        self.inbound.level().bytes + self.copied
+    }
+
+    /// Whether decoding may go on: what is held falls by decoding, so it does not count.
     pub(crate) const fn may_decode(&self) -> bool {
-        self.reasons().without(PauseReason::InboundQueue).is_empty()
+        self.reasons()
+            .without(PauseReason::InboundQueue)
+            .without(PauseReason::SharedBudget)
+            .is_empty()
     }
 
     /// The next thing that the host has not been told yet, if `reasons` are those that it should know of.

@@ -1,7 +1,7 @@
 //! From items to commands: commands of the peer change what we know of it, chunks become bytes of blobs. Entries have a
 //! file of their own, [`run`](super::run).
 
-use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany};
+use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany, copied};
 use super::decoder::{Item, NoItem};
 use super::timers::Timer;
 use super::{Life, Receiver};
@@ -247,6 +247,7 @@ impl Receiver {
         // which bounds how many blobs wait for a slow disk.
         let items = 1 + u64::from(is_last);
         self.flow.blobs.add(items, size + CHUNK_OVERHEAD);
+        self.flow.copied += copied(size, slot);
         self.stats.blob_bytes += size;
         self.stats.peak_blob_bytes_out = self.stats.peak_blob_bytes_out.max(self.blob_bytes_out());
         Some(Command::BlobChunk {

@@ -32,7 +32,7 @@ use crate::time::{Instant, Sequence};
 use crate::wire::Message;
 
 pub use blobs::BlobTries;
-use blobs::{Blobs, Failure, Released};
+use blobs::{Blobs, Failure, Released, copied};
 use context::Context;
 use decoder::Decoder;
 use ending::Life;
@@ -213,6 +213,7 @@ impl Receiver {
             Input::Skipped { records } => self.stats.skipped_by_host += records,
             Input::Ready => self.set_unready(false),
             Input::NotReady => self.set_unready(true),
+            Input::Allowance { bytes } => self.flow.allowance = bytes,
             Input::Drain { deadline } => {
                 // Nothing is read any more, so nothing of the peer can be heard.
                 let done = self.work_done();
@@ -380,6 +381,18 @@ impl Receiver {
         self.flow.inbound.level().bytes
     }
 
+    /// The same, and the bytes that were copied out of parts which are held no more: what the link takes of a
+    /// [`SharedBudget`](crate::SharedBudget).
+    pub const fn held_bytes(&self) -> u64 {
+        self.flow.held()
+    }
+
+    /// Whether nothing of what is held can be given back before more has come from the peer: it is the beginning of a
+    /// record or a command.
+    pub fn is_starved(&self) -> bool {
+        self.is_drained && !self.inbox.is_empty() && !self.inbox.has_slices_out()
+    }
+
     /// Events that are out, as [`Event::count`] counts them.
     pub const fn events_out(&self) -> u64 {
         self.flow.consumer.level().items
@@ -453,6 +466,7 @@ impl Receiver {
             bytes: bytes + EVENT_OVERHEAD,
         };
         self.flow.consumer.add(level.items, level.bytes);
+        self.flow.copied += copied(level.bytes, slot);
         self.events_out.push_back(EventOut { level, slot });
         self.stats.events += level.items;
         self.stats.peak_events_out = self.stats.peak_events_out.max(self.events_out());
@@ -491,6 +505,7 @@ impl Receiver {
 
     fn release(&mut self, released: Released) {
         self.flow.blobs.sub(released.items, released.bytes);
+        self.flow.copied -= released.copied;
         for slot in released.slots {
             self.inbox.release(slot, &mut self.flow.inbound);
         }
@@ -499,8 +514,7 @@ impl Receiver {
 
     /// The decoder waits for bytes, and nothing that is held outside will be given back: pausing would be for ever.
     fn note_starvation(&mut self) {
-        self.flow.is_starved =
-            self.is_drained && !self.inbox.is_empty() && !self.inbox.has_slices_out();
+        self.flow.is_starved = self.is_starved();
     }
 
     /// Keeps link time, and the two watchdogs of which exactly one is armed: that of the peer while reading goes on, that

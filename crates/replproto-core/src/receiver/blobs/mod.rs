@@ -21,7 +21,7 @@ use crate::wire::message::ChunkHeader;
 use super::inbox::Slot;
 
 use transfer::Transfer;
-pub(super) use transfer::{CHUNK_OVERHEAD, Released};
+pub(super) use transfer::{CHUNK_OVERHEAD, Released, copied};
 pub use tries::BlobTries;
 
 /// The longest file id in bytes. The protocol's are hexadecimal numbers.

@@ -27,15 +27,23 @@ pub(super) struct Transfer {
 struct ChunkOut {
     bytes: u64,
     slot: Option<Slot>,
+    /// Bytes that were copied out of their part.
+    copied: u64,
 }
 
 /// Charges to give back: items of the blob gauge (chunks, and transfers that have ended and are not saved), bytes of it
-/// (with the overhead of the chunks), and holds on parts.
+/// (with the overhead of the chunks), holds on parts, and bytes that were copied out of theirs.
 #[derive(Debug, Default)]
 pub(in crate::receiver) struct Released {
     pub(in crate::receiver) items: u64,
     pub(in crate::receiver) bytes: u64,
     pub(in crate::receiver) slots: Vec<Slot>,
+    pub(in crate::receiver) copied: u64,
+}
+
+/// How many of these bytes were copied out of their part: none, if a part is held for them.
+pub(in crate::receiver) const fn copied(bytes: u64, slot: Option<Slot>) -> u64 {
+    if slot.is_some() { 0 } else { bytes }
 }
 
 impl Released {
@@ -43,6 +51,7 @@ impl Released {
         self.items += 1;
         self.bytes += CHUNK_OVERHEAD;
         self.slots.extend(chunk.slot);
+        self.copied += chunk.copied;
     }
 }
 
@@ -66,7 +75,11 @@ impl Transfer {
     /// A chunk was handed out.
     pub(super) fn handed_out(&mut self, bytes: u64, slot: Option<Slot>) {
         self.bytes_out += bytes;
-        self.out.push_back(ChunkOut { bytes, slot });
+        self.out.push_back(ChunkOut {
+            bytes,
+            slot,
+            copied: copied(bytes, slot),
+        });
     }
 
     /// Bytes were written, oldest first: at most [`Transfer::bytes_out`].
