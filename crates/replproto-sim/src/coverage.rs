@@ -35,7 +35,7 @@ impl LinkState {
 }
 
 /// The kinds of inputs, in the order of [`kind`].
-const INPUTS: [&str; 19] = [
+const INPUTS: [&str; 20] = [
     "connected",
     "peer_closed",
     "transport_lost",
@@ -54,6 +54,7 @@ const INPUTS: [&str; 19] = [
     "not_ready",
     "drain",
     "shutdown",
+    "allowance",
     "tick",
 ];
 
@@ -77,7 +78,8 @@ pub(crate) const fn kind(input: &Input) -> usize {
         Input::NotReady => 15,
         Input::Drain { .. } => 16,
         Input::Shutdown => 17,
-        _ => 18,
+        Input::Allowance { .. } => 18,
+        _ => 19,
     }
 }
 

@@ -68,13 +68,15 @@ pub enum Fault {
     Stray,
     /// The host is busy: it comes late for commands and for deadlines.
     Busy,
+    /// Other links have much of the memory that all share.
+    Scarce,
     /// The publisher sends anything: damaged, repeated and invented messages.
     Hostile,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Split,
         Self::Cut,
         Self::Crash,
@@ -105,6 +107,7 @@ impl Fault {
         Self::Overrun,
         Self::Stray,
         Self::Busy,
+        Self::Scarce,
         Self::Hostile,
     ];
 
@@ -141,6 +144,7 @@ impl Fault {
             Self::Overrun => "overrun",
             Self::Stray => "stray",
             Self::Busy => "busy",
+            Self::Scarce => "scarce",
             Self::Hostile => "hostile",
         }
     }

@@ -10,6 +10,14 @@ use replproto_core::{
 use super::{CHUNK_OVERHEAD, EVENT_OVERHEAD, EventOut, Model, Transfer, Trust};
 use crate::oracles::{Result, Violation, hold};
 
+/// Whether decoding goes on while reading is paused for this.
+pub(crate) const fn is_lifted_by_decoding(reason: PauseReason) -> bool {
+    matches!(
+        reason,
+        PauseReason::InboundQueue | PauseReason::SharedBudget
+    )
+}
+
 impl Model {
     /// Looks at a command.
     pub(crate) fn observe(&mut self, command: &Command) -> Result {
@@ -87,7 +95,7 @@ impl Model {
         let others = self
             .announced
             .iter()
-            .find(|reason| **reason != PauseReason::InboundQueue);
+            .find(|reason| !is_lifted_by_decoding(**reason));
         hold("pauses", others.is_none(), || {
             format!("an event while paused for {others:?}")
         })?;

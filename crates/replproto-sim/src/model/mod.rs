@@ -18,6 +18,7 @@ use replproto_core::{
     BlobId, Close, CommitId, Config, Input, Instant, PauseReason, Stats, WallTime, Work,
 };
 
+pub(crate) use commands::is_lifted_by_decoding;
 use gauge::Gauge;
 use pauses::Pauses;
 use pins::{Pin, Pins};
@@ -100,6 +101,8 @@ pub(crate) struct Model {
     seen: Stats,
     is_paused: bool,
     is_unready: bool,
+    /// How much the link may hold.
+    allowance: u64,
     /// After what it was told the link must end.
     must_close: bool,
     is_shut_down: bool,
@@ -148,6 +151,7 @@ impl Model {
             seen: Stats::default(),
             is_paused: false,
             is_unready: false,
+            allowance: u64::MAX,
             must_close: false,
             is_shut_down: false,
             has_cut_blob: false,
@@ -233,6 +237,7 @@ impl Model {
             Input::Ready => self.is_unready = false,
             Input::Skipped { records } => self.seen.skipped_by_host += records,
             Input::NotReady => self.is_unready = true,
+            Input::Allowance { bytes } => self.allowance = *bytes,
             Input::Drain { deadline } => {
                 self.watchdogs.drain = Some(*deadline);
                 let done = self.work_done();

@@ -167,7 +167,14 @@ impl Model {
         let inbound = &self.config.flow.inbound;
         let is_held = self.pins.bytes > 0;
         let counts = [&self.consumer, &self.commits, &self.blobs];
-        let is_any = counts.iter().any(|gauge| gauge.is_raised) || self.is_unready;
+        let held = receiver.held_bytes();
+        let is_scarce = held > self.allowance;
+        let most = retained + self.consumer.now.bytes + self.blobs.now.bytes;
+        let is_right = held >= retained && (held <= most || self.is_inexact);
+        hold("bounds", is_right, || {
+            format!("{held} bytes held, {retained} retained")
+        })?;
+        let is_any = counts.iter().any(|gauge| gauge.is_raised) || self.is_unready || is_scarce;
         if reasons.is_empty() && !is_any && retained <= inbound.high.bytes {
             return Ok(());
         }
@@ -203,6 +210,13 @@ impl Model {
                 is_writing,
             ),
             (PauseReason::NotReady, is_unready, is_unready, is_unready),
+            (
+                PauseReason::SharedBudget,
+                is_scarce,
+                is_scarce,
+                // Else it asks for more, and gets it in its turn.
+                is_consuming || is_writing || reasons.iter().count() > 1 || receiver.is_starved(),
+            ),
         ];
         for (reason, must, may, can_end) in rules {
             let is_raised = reasons.contains(reason);

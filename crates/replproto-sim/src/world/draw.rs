@@ -8,6 +8,7 @@ use replproto_core::{Backoff, BlobTries, Config, Epoch, Instant, Reconnect, Sequ
 use super::checks::Checks;
 use super::disk::Disk;
 use super::heap::Heap;
+use super::memory::Memory;
 use super::{Event, Options, World};
 use crate::coverage::Coverage;
 use crate::faults::{Fault, Faults};
@@ -98,6 +99,7 @@ impl World {
             Start::At(Sequence(1.0))
         };
         let config = draw_config(&mut rng, drawn.is_old);
+        let memory = Memory::new(&mut Rng::named(options.seed, "memory"));
         let contents = Contents::new(options.blob_bytes);
         let mut world = Self {
             options,
@@ -116,6 +118,7 @@ impl World {
             peer: Peer::new(drawn.manner(faults), contents, &mut dice.peer),
             network: Network::default(),
             disk: Disk::default(),
+            memory,
             is_delivering: false,
             is_consuming: false,
             tick_at: None,

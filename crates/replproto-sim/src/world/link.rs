@@ -234,6 +234,7 @@ impl World {
             return Ok(());
         };
         self.disk.forget_gated();
+        self.memory.leave();
         self.tries = host.receiver.blob_tries().clone();
         self.coverage.link(host.receiver.stats());
         self.retired = Some(host.receiver);

@@ -5,6 +5,7 @@ mod disk;
 mod draw;
 mod heap;
 mod link;
+mod memory;
 mod report;
 mod trouble;
 
@@ -12,13 +13,14 @@ use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
 use replproto_core::{
-    BlobId, BlobTries, CommitId, Config, Input, Instant, PauseReason, Receiver, Reconnect, Start,
+    BlobId, BlobTries, CommitId, Config, Input, Instant, Receiver, Reconnect, Start,
 };
 
 use crate::coverage::{self, Coverage};
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::hostile;
+use crate::model::is_lifted_by_decoding;
 use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Peer;
@@ -31,6 +33,7 @@ use checks::Checks;
 use disk::Disk;
 use draw::{Dice, Drawn};
 use heap::Heap;
+use memory::Memory;
 
 pub use crate::options::Options;
 pub use report::Report;
@@ -91,6 +94,7 @@ pub struct World {
     peer: Peer,
     network: Network,
     disk: Disk,
+    memory: Memory,
     is_delivering: bool,
     is_consuming: bool,
     tick_at: Option<u64>,
@@ -200,6 +204,7 @@ impl World {
         self.faults = self.faults.and(harmless);
         self.stalled_until = 0;
         self.lagging_until = 0;
+        self.memory.be_alone();
         self.open_gate();
         self.after(0, Event::Ready);
     }
@@ -336,7 +341,7 @@ impl World {
                 hold("work", idle_calls < IDLE_CALLS, || {
                     "asks to be called at once, and does nothing".into()
                 })?;
-            } else {
+            } else if !self.share_memory()? {
                 break;
             }
         }
@@ -456,9 +461,7 @@ impl World {
         host.model.check_at_rest(&host.receiver)?;
         let reasons = host.receiver.pause_reasons();
         self.coverage.pause(reasons);
-        let is_decoding = reasons
-            .iter()
-            .all(|reason| reason == PauseReason::InboundQueue);
+        let is_decoding = reasons.iter().all(is_lifted_by_decoding);
         let delivered = self.network.delivered;
         if host.is_tainted || !is_decoding {
             return Ok(());

@@ -24,7 +24,7 @@ impl World {
 
     /// One of the faults strikes, if this world has it.
     pub(super) fn befall(&mut self) -> Result {
-        const KINDS: [Fault; 14] = [
+        const KINDS: [Fault; 15] = [
             Fault::Cut,
             Fault::Crash,
             Fault::Stall,
@@ -38,12 +38,18 @@ impl World {
             Fault::FullDisk,
             Fault::Lag,
             Fault::Stray,
+            Fault::Scarce,
             Fault::Hostile,
         ];
         let fault = KINDS[self.dice.trouble.below(KINDS.len() as u64) as usize];
         let is_possible = match fault {
             Fault::PeerClose | Fault::Hostile => self.is_connected(),
-            Fault::Crash | Fault::Stall | Fault::Purge | Fault::FullDisk | Fault::Lag => true,
+            Fault::Crash
+            | Fault::Stall
+            | Fault::Purge
+            | Fault::FullDisk
+            | Fault::Lag
+            | Fault::Scarce => true,
             _ => self.host.is_some(),
         };
         if !is_possible || !self.faults.has(fault) {
@@ -106,6 +112,10 @@ impl World {
                 Ok(())
             }
             Fault::Stray => self.stray(),
+            Fault::Scarce => {
+                self.crowd();
+                Ok(())
+            }
             Fault::Hostile if self.dice.trouble.chance(200) => {
                 self.distrust();
                 let input = if self.dice.trouble.chance(500) {
@@ -145,7 +155,7 @@ impl World {
             epoch: Epoch(self.epoch.saturating_sub(1)),
             number: self.dice.trouble.below(50),
         };
-        match self.dice.trouble.below(10) {
+        match self.dice.trouble.below(11) {
             0 => Input::Heard {
                 bytes: self.dice.trouble.below(3),
             },
@@ -166,6 +176,8 @@ impl World {
             },
             7 => Input::Consumed { events: 0 },
             8 => Input::Ready,
+            // Those of a link that shares nothing are told so again.
+            9 => self.memory.again(),
             _ => Input::Tick,
         }
     }
@@ -227,6 +239,7 @@ impl World {
         self.disk.crash();
         self.tries = BlobTries::default();
         self.retired = None;
+        self.memory.leave();
         self.set_up_at = None;
         if let Some(host) = self.host.take() {
             self.coverage.link(host.receiver.stats());
