@@ -117,7 +117,10 @@ impl Link {
                 4..=8 => Input::Heard {
                     bytes: u64::from(step),
                 },
-                9..=13 => Input::Skipped { records: 1 },
+                9..=11 => Input::Skipped { records: 1 },
+                12 | 13 => Input::Allowance {
+                    bytes: 100 << (choices.next().unwrap_or(0) % 20),
+                },
                 14 => Input::TextMessage,
                 _ => Input::TooLarge { bytes: 1 << 40 },
             }),

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod budget;
 mod connect;
 mod decode;
 mod describe;
@@ -47,6 +48,7 @@ pub use blobs::{
     BlobFileError, BlobInfo, BlobStep, BlobStore, BlobWriter, FileBlobStore, FileBlobWriter,
     InjectedBlobFailure, MemoryBlobStore, MemoryBlobWriter, SavedBlob, SavedBlobs,
 };
+pub use budget::MemoryBudget;
 pub use connect::{
     AcceptError, Authorization, AuthorizationError, AuthorizationProvider, ConnectError, Endpoint,
     EndpointError, InvalidAuthorization, UpgradeRequest, accept, upgrade,

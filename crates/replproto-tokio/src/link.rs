@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::blobs::BlobStore;
+use crate::budget::MemoryBudget;
 use crate::connect::{
     Authorization, AuthorizationProvider, ConnectError, Endpoint, check, dial, upgrade, within,
 };
@@ -45,6 +46,8 @@ pub struct LinkConfig {
     pub core: Config,
     /// How long a dial may take, from the host's name to the open WebSocket. 30 s.
     pub connect_timeout: Duration,
+    /// Memory that it shares with other links.
+    pub budget: Option<MemoryBudget>,
     /// Where to record what links are told.
     pub recorder: Option<Recorder>,
 }
@@ -80,6 +83,7 @@ impl LinkConfig {
             tls: TlsConfig::new(),
             core,
             connect_timeout: Duration::from_secs(30),
+            budget: None,
             recorder: None,
         }
     }
@@ -323,6 +327,7 @@ impl Link {
             database: config.core.database.as_str().into(),
             epoch,
             until_idle: shared.until_idle,
+            lease: config.budget.as_ref().map(MemoryBudget::join),
             progress: shared.progress.clone(),
             recorder: config.recorder.clone(),
         });

@@ -154,10 +154,16 @@ impl Shadow {
 
     fn event(&mut self, event: &Event) {
         self.events_out += event.count();
+        let is_lifted_by_decoding = |reason: &PauseReason| {
+            matches!(
+                reason,
+                PauseReason::InboundQueue | PauseReason::SharedBudget
+            )
+        };
         let blocked = self
             .paused
             .iter()
-            .find(|reason| **reason != PauseReason::InboundQueue);
+            .find(|reason| !is_lifted_by_decoding(reason));
         assert_eq!(blocked, None, "I3: an event in a pause");
         match event {
             Event::EndTransaction(end) => self.commit_out(end.id, end.cursor.as_ref()),

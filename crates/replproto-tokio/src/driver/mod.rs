@@ -18,6 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::blobs::{BlobInfo, BlobStore};
+use crate::budget::Lease;
 use crate::describe::describe;
 use crate::link::LinkEnd;
 use crate::progress::{LinkSnapshot, Phase, Progress};
@@ -56,6 +57,7 @@ pub(crate) struct Parts<B> {
     pub(crate) database: replproto_core::Name,
     pub(crate) epoch: replproto_core::Epoch,
     pub(crate) until_idle: Option<Duration>,
+    pub(crate) lease: Option<Lease>,
     pub(crate) progress: Progress,
     pub(crate) recorder: Option<Recorder>,
 }
@@ -79,6 +81,8 @@ pub(crate) struct Driver<B> {
     is_news: bool,
     phase: Phase,
     set_up_at: Option<Instant>,
+    /// What the core was told last of the memory that links share.
+    allowance: Option<u64>,
     is_ended_idle: bool,
     lost: Option<TransportError>,
 }
@@ -120,6 +124,7 @@ impl<B: BlobStore> Driver<B> {
             is_news: true,
             phase: Phase::SettingUp,
             set_up_at: None,
+            allowance: None,
             is_ended_idle: false,
             lost: None,
             parts,
@@ -134,6 +139,7 @@ impl<B: BlobStore> Driver<B> {
             match self.turn() {
                 Turn::Closed(close) => break close,
                 Turn::Cut => yield_now().await,
+                Turn::Drained if self.share_memory() => {}
                 Turn::Drained => {
                     let wake = poll_fn(|context| self.poll_wake(context)).await;
                     self.on_wake(wake);
@@ -170,6 +176,21 @@ impl<B: BlobStore> Driver<B> {
             self.feed(now, input);
         }
         self.answers = answers;
+    }
+
+    /// Asks for the memory that the link needs, if it has to share it, and tells the core how much it may hold. Gives whether
+    /// that has changed.
+    fn share_memory(&mut self) -> bool {
+        let Some(lease) = &mut self.parts.lease else {
+            return false;
+        };
+        let receiver = &self.parts.receiver;
+        let bytes = lease.allowance(receiver.held_bytes(), receiver.is_starved());
+        let is_news = self.allowance.replace(bytes) != Some(bytes);
+        if is_news {
+            self.feed(self.clock.now(), Input::Allowance { bytes });
+        }
+        is_news
     }
 
     /// Carries out commands, but not too many.
@@ -232,7 +253,9 @@ impl<B: BlobStore> Driver<B> {
         {
             return Poll::Ready(Wake::Received(received));
         }
-        if self.parts.exchange.poll_answers(context).is_ready() {
+        let is_answered = self.parts.exchange.poll_answers(context).is_ready();
+        let lease = self.parts.lease.as_ref();
+        if is_answered || lease.is_some_and(|lease| lease.poll_grown(context).is_ready()) {
             return Poll::Ready(Wake::Answers);
         }
         let Some(deadline) = self.deadline() else {

@@ -8,5 +8,8 @@ mod outbox;
 mod read_buffer;
 mod socket;
 
+/// The longest part of a message, in bytes.
+pub(crate) const MAX_PART: u64 = read_buffer::LARGEST as u64;
+
 pub use self::frame::{FrameLimits, Role};
 pub use self::socket::{Received, WebSocket, WebSocketError};
