@@ -18,7 +18,7 @@ use crate::time::Instant;
 /// * A link whose worker died starts again in its turn of one [`ReassignmentSchedule`] (`protocol.md` section 12.1), unless
 ///   it is removed before. Starts of this kind are at least the interval apart even when the roster is asked late. A
 ///   link that is removed and added while it waits for its turn is a new one.
-/// * A link goes to the worker that has the fewest. While no worker lives, all links wait.
+/// * A link goes to the worker that has the fewest, and is not [dismissed](Self::dismiss). While there is none, all links wait.
 /// * A worker that died is replaced after a delay that grows while workers die soon after their start.
 ///
 /// Its owner carries out what [`poll`](Self::poll) gives, tells what becomes of it, and asks again at
@@ -115,6 +115,8 @@ enum Slot {
         since: Instant,
         /// The sessions that it has.
         load: usize,
+        /// It gets no more of them.
+        is_dismissed: bool,
     },
 }
 
@@ -223,6 +225,18 @@ impl<K: Ord + Clone> Roster<K> {
                 let at = self.schedule.next_at(now);
                 self.wait(link.clone(), Some(at));
             }
+        }
+    }
+
+    /// A worker gets no more links: it is about to die. `false`: that was known, or it is not.
+    pub fn dismiss(&mut self, worker: WorkerId) -> bool {
+        match self.workers.get_mut(worker.index) {
+            Some(Slot::Staffed {
+                worker: known,
+                is_dismissed,
+                ..
+            }) if *known == worker => !core::mem::replace(is_dismissed, true),
+            _ => false,
         }
     }
 
@@ -350,6 +364,7 @@ impl<K: Ord + Clone> Roster<K> {
             worker,
             since: now,
             load: 0,
+            is_dismissed: false,
         };
         Some(Assignment::StartWorker { worker })
     }
@@ -396,8 +411,13 @@ impl<K: Ord + Clone> Roster<K> {
 
     fn least_loaded(&self) -> Option<WorkerId> {
         let living = self.workers.iter().filter_map(|slot| match slot {
-            Slot::Staffed { worker, load, .. } => Some((*load, *worker)),
-            Slot::Vacant { .. } => None,
+            Slot::Staffed {
+                worker,
+                load,
+                is_dismissed: false,
+                ..
+            } => Some((*load, *worker)),
+            _ => None,
         });
         let (_, worker) = living.min()?;
         Some(worker)

@@ -239,6 +239,24 @@ fn a_session_that_ends_by_itself_starts_again_in_its_turn() {
 }
 
 #[test]
+fn a_worker_that_is_about_to_die_gets_no_links() {
+    let mut fleet = Fleet::new(2, 2);
+    let worker = fleet.roster.worker(0).unwrap();
+    assert!(fleet.roster.dismiss(worker));
+    assert!(!fleet.roster.dismiss(worker), "it was told");
+    for link in 2..6 {
+        fleet.roster.add(link);
+    }
+    fleet.settle();
+    assert_eq!((fleet.on(0), fleet.on(1)), (1, 5));
+    fleet.kill(0);
+    assert!(!fleet.roster.dismiss(worker), "it is dead");
+    fleet.run_out();
+    assert_eq!(fleet.reassigned.len(), 1);
+    assert_eq!(fleet.running.len(), 6);
+}
+
+#[test]
 fn the_dead_die_once() {
     let mut fleet = Fleet::new(2, 2);
     let worker = fleet.roster.worker(0).unwrap();
@@ -352,6 +370,7 @@ enum Act {
     Add(u32),
     Remove(u32),
     Kill(usize),
+    Dismiss(usize),
     /// Also of links that nobody asked to end.
     End(u32),
     Pass(u64),
@@ -362,6 +381,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..12_u32).prop_map(Act::Add),
         2 => (0..12_u32).prop_map(Act::Remove),
         1 => (0..3_usize).prop_map(Act::Kill),
+        1 => (0..3_usize).prop_map(Act::Dismiss),
         3 => (0..12_u32).prop_map(Act::End),
         4 => (0..400_000_u64).prop_map(Act::Pass),
     ]
@@ -374,8 +394,9 @@ proptest! {
         let mut roster = Roster::new(3, schedule, Backoff::default());
         let mut naive = Naive::default();
         let mut now = Instant::ZERO;
+        let deaths = (0..3).map(Act::Kill);
         let rest = (0..40).map(|_| Act::Pass(60_000_000));
-        for act in acts.into_iter().chain(rest) {
+        for act in acts.into_iter().chain(deaths).chain(rest) {
             match act {
                 Act::Add(link) => {
                     roster.add(link);
@@ -390,6 +411,12 @@ proptest! {
                     if let Some(worker) = roster.worker(index) {
                         roster.died(now, worker);
                         naive.died(now, worker);
+                    }
+                }
+                Act::Dismiss(index) => {
+                    if let Some(worker) = roster.worker(index) {
+                        roster.dismiss(worker);
+                        naive.workers.retain(|living| *living != worker);
                     }
                 }
                 Act::End(link) => {

@@ -204,7 +204,7 @@ impl Supervisor {
     /// there was one.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the supervisor.
+    /// Dropping the future drops the supervisor: a store that does not answer is left to itself then.
     pub async fn shutdown(self) -> Vec<(LinkKey, Option<RunEnd>)> {
         self.end(Stop::shutdown).await
     }

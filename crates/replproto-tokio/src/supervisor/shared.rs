@@ -158,8 +158,10 @@ impl Shared {
         let Some(worker) = state.roster.worker(index) else {
             return false;
         };
-        let worker = state.workers.get_mut(&worker);
-        worker.is_some_and(|worker| worker.orders.take().is_some())
+        if let Some(known) = state.workers.get_mut(&worker) {
+            known.orders = None;
+        }
+        state.roster.dismiss(worker)
     }
 
     /// All workers end, and no other starts.
@@ -312,7 +314,7 @@ impl State {
             ..
         }) = self.workers.get(&worker)
         {
-            // One that is dying takes it to its grave: the session is over then, and the link starts elsewhere.
+            // One that has just died takes it to its grave: the session is over then, and the link starts elsewhere.
             let _ = orders.send(start);
         }
     }
