@@ -85,6 +85,10 @@ impl World {
         hold("bounds", leased <= most, || {
             format!("{leased} bytes are leased of {total}")
         })?;
+        // No other member is starved, so the link need not take turns.
+        hold("liveness", !is_starved || lease >= held + PART, || {
+            format!("half a record is held, and {lease} bytes are all there is for it")
+        })?;
         let bytes = lease - PART;
         if bytes == *allowance {
             return Ok(false);
