@@ -1,14 +1,12 @@
 //! The program from outside: what it prints, what it writes, and how it ends.
 
 mod metrics;
+#[cfg(unix)]
+mod signals;
 mod support;
 mod tls;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use replproto_core::key::Key;
 use replproto_core::value::{Profile, Value};
@@ -17,7 +15,7 @@ use replproto_core::wire::message::{ChunkHeader, TableStructure};
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
 use replproto_core::{Sequence, TableDefinition, WallTime};
 use serde_json::Value as Json;
-use support::{Publisher, code, replproto, run, stderr, stdout};
+use support::{Publisher, code, run, stderr, stdout};
 
 /// A file of messages: each after its length.
 fn write_messages(path: &Path, messages: &[Vec<u8>]) {
@@ -290,52 +288,6 @@ fn receive_follows_and_goes_on_where_it_was() {
         .lines()
         .find(|line| line.contains("records"));
     assert!(line.is_some_and(|line| line.contains(" 0 in ")), "{line:?}");
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupt_ends_in_order() {
-    let publisher = Publisher::start(500, 0);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("r.sqlite");
-    let mut child = replproto(&[
-        "receive",
-        &publisher.url,
-        "--database",
-        "demo",
-        "--start",
-        "1",
-        "--into",
-    ])
-    .arg(&file)
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .expect("the program starts");
-    // The reader of the log goes away then, which must not matter.
-    let log = BufReader::new(child.stderr.take().expect("a pipe"));
-    let is_open = log
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.contains("the link is open"));
-    assert!(is_open);
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "it does not end");
-        thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(0));
 }
 
 #[test]
