@@ -75,6 +75,22 @@ pub enum SqliteError {
         #[source]
         error: rusqlite::Error,
     },
+    /// The file was removed or replaced while it was open, so that nobody would find what is written to it. The next
+    /// [`load`](crate::Sink::load) opens what is there now, or begins a new file.
+    #[error("{path} was removed or replaced while it was followed into: what there is now is gone on with", path = path.display())]
+    Moved {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk, or the system on the way to it, failed.
+    #[error("{path} cannot be read or written: check its disk and the limits of this process", path = path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: rusqlite::Error,
+    },
     /// Any other error of SQLite.
     #[error("SQLite failed on {path}", path = path.display())]
     Sqlite {
@@ -136,6 +152,7 @@ impl SqliteError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::ReadOnly { path, error }
             }
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, error },
             Some(ErrorCode::CannotOpen) => Self::Open { path, error },
             _ if matches!(
                 error,

@@ -119,6 +119,39 @@ pub(super) fn open(
     Ok((connection, guard))
 }
 
+/// Which file a path leads to: the device and the number of the file on it. `None` if there is none, and where an open file
+/// cannot be removed anyway.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// Removes what SQLite keeps beside a file that is gone. Somebody who still reads that file keeps these alive, and a new file
+/// of the same name would take the index of the old log for its own.
+pub(super) fn remove_orphans(path: &Path) {
+    if path.exists() {
+        return;
+    }
+    for suffix in ["-wal", "-shm"] {
+        let mut orphan = path.as_os_str().to_owned();
+        orphan.push(suffix);
+        if let Err(error) = std::fs::remove_file(&orphan)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %orphan.display(), %error, "cannot remove what a removed file has left");
+        }
+    }
+}
+
 /// Opens the file to look at it.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SqliteError> {
     // A reader of a WAL file writes to the shared index beside it, so the file is opened for writing where that is

@@ -28,6 +28,7 @@ const SKIPPED_KEPT: u64 = 1000;
 pub(super) struct Store {
     connection: Connection,
     guard: Guard,
+    identity: Option<(u64, u64)>,
     keep_events: bool,
     tables: Tables,
     link: Link,
@@ -45,6 +46,7 @@ impl Store {
         Ok(Self {
             connection,
             guard,
+            identity: schema::identity(path),
             keep_events: options.event_log,
             tables: Tables::default(),
             link,
@@ -61,6 +63,11 @@ impl Store {
             cursor,
             peer: self.link.peer.clone(),
         })
+    }
+
+    /// Whether the open file is the one that this path leads to.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        self.identity == schema::identity(path)
     }
 
     pub(super) fn begin(&mut self) -> rusqlite::Result<()> {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::SqliteOptions;
 use super::batch::Batch;
 use super::error::{AtPath, SqliteError};
+use super::schema;
 use super::store::Store;
 use crate::sink::{Applied, Stored};
 
@@ -92,9 +93,22 @@ impl Worker {
     }
 
     fn commit(&mut self, cursor: Option<&Cursor>) -> Result<(), SqliteError> {
+        if self.has_moved() {
+            // What is confirmed must be where it is looked for.
+            self.phase = Phase::Failed;
+            return Err(SqliteError::Moved {
+                path: self.path.clone(),
+            });
+        }
         self.step(Phase::Open, Phase::Idle, "commit", |store| {
             store.commit(cursor)
         })
+    }
+
+    /// Whether the open file is no longer where it was.
+    fn has_moved(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| !store.is_at(&self.path))
     }
 
     fn step<T>(
@@ -118,10 +132,45 @@ impl Worker {
             Some(store) => store.rollback().at(&self.path),
             None => Ok(()),
         };
-        if result.is_err() {
+        let has_moved = self.has_moved();
+        if result.is_err() || has_moved {
             // Closing the file forgets the transaction as well. The next `load` opens it again.
             self.store = None;
         }
+        if has_moved {
+            schema::remove_orphans(&self.path);
+        }
         result
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use crate::sink::Sink;
+    use crate::sqlite::testing::TempFile;
+    use crate::sqlite::{SqliteError, SqliteOptions, SqliteSink};
+    use crate::testing::at;
+    use replproto_core::StoredCursor;
+
+    #[tokio::test]
+    async fn nothing_is_kept_in_a_file_that_nobody_would_find() {
+        let file = TempFile::new("moved");
+        let options = SqliteOptions::new("node-a", "data");
+        let mut sink = SqliteSink::open(file.path(), options).await.unwrap();
+        let elsewhere = file.path().with_extension("old");
+        for is_removed in [true, false] {
+            sink.begin().await.unwrap();
+            sink.commit(Some(at(1.0))).await.unwrap();
+            sink.begin().await.unwrap();
+            if is_removed {
+                std::fs::remove_file(file.path()).unwrap();
+            } else {
+                std::fs::rename(file.path(), &elsewhere).unwrap();
+            }
+            let error = sink.commit(Some(at(2.0))).await.unwrap_err();
+            assert!(matches!(error, SqliteError::Moved { .. }), "{error:?}");
+            sink.rollback().await.unwrap();
+            assert_eq!(sink.load().await.unwrap().cursor, StoredCursor::Absent);
+        }
     }
 }
