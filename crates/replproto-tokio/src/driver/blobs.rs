@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use replproto_core::{BlobId, Input};
@@ -24,6 +25,8 @@ pub(crate) struct BlobTasks<B> {
     transfers: BTreeMap<BlobId, Transfer>,
     /// Owns the tasks, and nothing else.
     scope: Scope,
+    /// Of a full disk it is enough to speak once on each link.
+    has_warned: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl<B: BlobStore> BlobTasks<B> {
             exchange,
             transfers: BTreeMap::new(),
             scope,
+            has_warned: Arc::default(),
         }
     }
 
@@ -53,6 +57,7 @@ impl<B: BlobStore> BlobTasks<B> {
         let (abort, aborted) = oneshot::channel();
         self.transfers.insert(blob, Transfer { chunks, abort });
         let store = self.store.clone();
+        let has_warned = self.has_warned.clone();
         let mut report = Report {
             blob,
             exchange: self.exchange.clone(),
@@ -64,6 +69,11 @@ impl<B: BlobStore> BlobTasks<B> {
                 Ok(Outcome::Aborted) => report.needs_none(),
                 Err(error) => {
                     let why = describe(&error);
+                    if has_warned.swap(true, Ordering::Relaxed) {
+                        tracing::debug!(error = %why, "another blob cannot be kept");
+                    } else {
+                        tracing::warn!(error = %why, "a blob cannot be kept; a later link asks for it again");
+                    }
                     report.make(Input::BlobFailed { blob, why });
                 }
             }

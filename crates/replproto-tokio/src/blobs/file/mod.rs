@@ -53,7 +53,7 @@ const FLUSHED_BYTES: usize = 2 << 20;
 
 /// A file operation failed.
 #[derive(Debug, Error)]
-#[error("cannot {action} {path}", path = path.display())]
+#[error("cannot {action} {path}{advice}", path = path.display(), advice = advice(error))]
 pub struct BlobFileError {
     /// What was to be done, such as "write".
     pub action: &'static str,
@@ -62,6 +62,22 @@ pub struct BlobFileError {
     /// Why.
     #[source]
     pub error: io::Error,
+}
+
+/// What to do about it, where that is known.
+fn advice(error: &io::Error) -> &'static str {
+    use io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => " (free some disk space)",
+        ErrorKind::FileTooLarge => " (raise the limit for the size of files)",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            " (check its permissions and those of its folder)"
+        }
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            " (check that the folder of blobs is there and is a folder)"
+        }
+        _ => "",
+    }
 }
 
 trait During<T> {
@@ -296,6 +312,15 @@ impl Part {
                 }
                 // Of another process with the same number, in another container.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Somebody has emptied the store's folder. One that is gone itself may be a disk that is not there, and is
+                // not made up for.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && store.root.is_dir()
+                        && !store.unfinished.exists() =>
+                {
+                    create_folder(&store.unfinished)?;
+                }
                 Err(error) => return Err(error).during("create", &path),
             }
         }

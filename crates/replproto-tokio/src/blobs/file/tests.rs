@@ -163,3 +163,23 @@ async fn an_error_says_what_and_where() {
     assert_eq!(unfinished(&root), 0);
     fs::remove_dir_all(root).unwrap();
 }
+
+#[tokio::test]
+async fn an_emptied_folder_is_used_again_and_one_that_is_gone_is_not_made_up_for() {
+    let root = folder("emptied");
+    let store = FileBlobStore::open_dir(&root).await.unwrap();
+    fs::remove_dir_all(root.join(UNFINISHED)).unwrap();
+    save(&store, "x", &[1]).await;
+    fs::remove_dir_all(&root).unwrap();
+    let error = store.open(blob("y")).await.unwrap_err();
+    assert!(error.path.starts_with(&root), "{error}");
+    assert!(
+        error.to_string().contains("check that the folder"),
+        "{error}"
+    );
+    assert!(!root.exists());
+    // Whoever has lost it puts it back.
+    fs::create_dir(&root).unwrap();
+    save(&store, "y", &[2]).await;
+    fs::remove_dir_all(root).unwrap();
+}
