@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, what it writes, and how it ends.
 
+mod disk;
 mod metrics;
 #[cfg(unix)]
 mod signals;
