@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use replproto_core::{Backoff, Sequence, Start};
 use replproto_tokio::{
-    Ended, LinkKey, LinkSetup, LinkStatus, MemorySink, MemoryView, NoBlobs, Phase, Scope, SinkStep,
-    Supervisor, SupervisorOptions,
+    Ended, LinkKey, LinkSetup, LinkStatus, MemoryBudget, MemorySink, MemoryView, NoBlobs, Phase,
+    Scope, SinkStep, Supervisor, SupervisorOptions,
 };
 use support::{Peer, Publisher, keys, soon, until};
 use tokio::sync::mpsc;
@@ -200,8 +200,12 @@ async fn two_hundred(
 
 #[tokio::test]
 async fn l51_the_links_of_a_worker_that_is_killed_move_to_others_once_each() {
-    let (fleet, supervisor, _server, mut dials) = two_hundred(options()).await;
+    let budget = MemoryBudget::new(64 << 20);
+    let mut options = options();
+    options.budget = Some(budget.clone());
+    let (fleet, supervisor, _server, mut dials) = two_hundred(options).await;
     assert_eq!(count(&mut dials), 200);
+    assert!(budget.leased() > 0, "they share it");
     assert!(supervisor.kill_worker(1));
     until(|| supervisor.counters().reassignments == 50 && all_follow(&supervisor)).await;
     let ends = soon(supervisor.shutdown()).await;
@@ -211,6 +215,7 @@ async fn l51_the_links_of_a_worker_that_is_killed_move_to_others_once_each() {
         ends.iter()
             .all(|(_, end)| end.as_ref().is_some_and(shut_down))
     );
+    assert_eq!(budget.leased(), 0);
     assert_eq!((count(&mut dials), fleet.opened()), (50, 250));
     fleet.assert_over();
 }

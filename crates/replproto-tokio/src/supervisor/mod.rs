@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 pub use self::link::{LinkKey, LinkSetup, LinkStatus};
 use self::shared::Shared;
 use crate::blobs::BlobStore;
+use crate::budget::MemoryBudget;
 use crate::run::{RunEnd, Stop};
 use crate::scope::Scope;
 use crate::sink::Sink;
@@ -90,6 +91,9 @@ pub struct SupervisorOptions {
     /// The delay before a link is run again whose run has ended. It begins anew after a run of
     /// [`Backoff::HEALTHY_AFTER`].
     pub retry: Backoff,
+    /// What all links share that have no budget of their own ([`LinkConfig::budget`](crate::LinkConfig::budget)). None
+    /// unless set.
+    pub budget: Option<MemoryBudget>,
 }
 
 impl Default for SupervisorOptions {
@@ -99,6 +103,7 @@ impl Default for SupervisorOptions {
             reassignment_interval: Duration::from_millis(100),
             replacement: Backoff::default(),
             retry: Backoff::default(),
+            budget: None,
         }
     }
 }
@@ -130,7 +135,7 @@ impl Supervisor {
         E: Into<Box<dyn Error + Send + Sync>> + 'static,
     {
         let shared = Arc::new(Shared::new(&options));
-        let spawn = worker::spawner(shared.clone(), open, options.retry);
+        let spawn = worker::spawner(shared.clone(), open, options);
         let control = tokio::spawn(control::run(shared.clone(), spawn));
         Self { shared, control }
     }

@@ -6,9 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use replproto_core::Backoff;
 use tokio::time::{Instant, sleep};
 
+use super::SupervisorOptions;
 use super::link::{LinkKey, LinkSetup};
 use super::shared::{Shared, Start};
 use crate::blobs::BlobStore;
@@ -21,7 +21,7 @@ use crate::sink::Sink;
 pub(super) struct Runner<F> {
     pub(super) shared: Arc<Shared>,
     pub(super) open: F,
-    pub(super) retry: Backoff,
+    pub(super) options: SupervisorOptions,
 }
 
 /// How one run came to its end.
@@ -42,7 +42,7 @@ where
 {
     /// Runs a link until it is told to stop. Each run is wholly gone before the next one begins.
     pub(super) async fn session(self: Arc<Self>, start: Start) {
-        let mut backoff = self.retry.clone();
+        let mut backoff = self.options.retry.clone();
         let end = loop {
             let scope = Scope::new();
             let began = Instant::now();
@@ -82,7 +82,7 @@ where
             setup = async { (self.open)(link, scope.clone()).await } => setup,
         };
         let LinkSetup {
-            link,
+            mut link,
             mut sink,
             blobs,
             mut options,
@@ -91,6 +91,7 @@ where
             Err(error) => return Attempt::Failed(describe(&*error.into())),
         };
         options.stop = start.stop.clone();
+        link.budget = link.budget.or_else(|| self.options.budget.clone());
         let progress = options.progress.subscribe();
         self.shared.runs(&start.link, start.session, progress);
         let ended = run_in(scope, link, &mut sink, blobs, options).await;

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use replproto_core::{Backoff, WorkerId};
+use replproto_core::WorkerId;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
+use super::SupervisorOptions;
 use super::control::Spawn;
 use super::link::{LinkKey, LinkSetup};
 use super::session::Runner;
@@ -33,7 +34,11 @@ impl Drop for Exit {
 }
 
 /// What starts workers that run links in this way.
-pub(super) fn spawner<F, R, S, B, E>(shared: Arc<Shared>, open: F, retry: Backoff) -> Box<Spawn>
+pub(super) fn spawner<F, R, S, B, E>(
+    shared: Arc<Shared>,
+    open: F,
+    options: SupervisorOptions,
+) -> Box<Spawn>
 where
     F: Fn(LinkKey, Scope) -> R + Send + Sync + 'static,
     R: Future<Output = Result<LinkSetup<S, B>, E>> + 'static,
@@ -44,7 +49,7 @@ where
     let runner = Arc::new(Runner {
         shared: shared.clone(),
         open,
-        retry,
+        options,
     });
     Box::new(move |worker| {
         let (orders, inbox) = mpsc::unbounded_channel();
