@@ -3,6 +3,8 @@
 //! There are two ways to use them. [`run`] follows a publisher into a [`Sink`] and a [`BlobStore`]: it dials again whenever a
 //! link ends, and confirms what is durable. A [`Link`] is one link, as a stream of events that the application takes at its
 //! own pace and confirms itself. Either way the memory is bounded: when the application is slow, the socket is not read.
+//! A [`Supervisor`] runs many of the first kind on a few threads. What an application registers for a link belongs to its
+//! [`Scope`].
 //!
 //! Messages are decoded while they arrive: a [`web_socket`] hands over their parts, so a message of a gigabyte takes no more
 //! memory than a small one.
