@@ -98,10 +98,13 @@ async fn a_dial_that_comes_to_nothing_is_followed_by_one_other() {
     // Closed without a word, and in the middle of one.
     drop(publisher.accept_raw().await);
     answer(&publisher, "HTTP/1.1 101 Switching").await;
-    follower.ended(EndCause::Upgrade, 4).await;
+    // A WebSocket, and not one of this protocol.
+    let stream = publisher.accept_raw().await;
+    let _ = tokio_tungstenite::accept_async(stream).await;
+    follower.ended(EndCause::Upgrade, 5).await;
     assert_eq!(
         follower.ends(),
-        BTreeMap::from([("authorization", 2), ("upgrade", 4)])
+        BTreeMap::from([("authorization", 2), ("upgrade", 5)])
     );
     publisher.link().await;
     follower.shut_down().await;
