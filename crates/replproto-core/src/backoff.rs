@@ -68,6 +68,16 @@ impl Backoff {
         self
     }
 
+    /// The same, with jitter of its own for one of many links. Without jitter nothing changes.
+    #[must_use]
+    pub fn of_link(mut self, number: u64) -> Self {
+        if let Some(Jitter(seed)) = &mut self.jitter {
+            // The next numbers of two generators a step apart would be the same.
+            *seed ^= number.wrapping_mul(0xd1b5_4a32_d192_ed03);
+        }
+        self
+    }
+
     /// How long to wait now, before the next dial.
     pub fn next_delay(&mut self) -> Duration {
         let delay = self.next.min(self.longest);
@@ -151,6 +161,11 @@ mod tests {
             longest += most.as_secs_f64();
         }
         assert!(is_other);
+        let mut first = Backoff::default().with_full_jitter(1).of_link(1);
+        let mut second = Backoff::default().with_full_jitter(1).of_link(2);
+        assert_ne!(delays(&mut first, 9), delays(&mut second, 9));
+        let mut plain = Backoff::default().of_link(2);
+        assert_eq!(delays(&mut plain, 3), [500, 1000, 2000]);
         assert!(
             (0.45..0.55).contains(&(sum / longest)),
             "{sum} of {longest}"

@@ -48,3 +48,90 @@ pub(super) async fn run(shared: Arc<Shared>, spawn: Box<Spawn>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::thread;
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::supervisor::SupervisorOptions;
+    use crate::supervisor::link::LinkKey;
+    use crate::supervisor::shared::Start;
+    use crate::supervisor::worker::Exit;
+
+    const LINKS: usize = 40;
+
+    /// Which worker each session was started on.
+    type Started = Arc<Mutex<BTreeMap<LinkKey, Vec<WorkerId>>>>;
+
+    /// Workers that do nothing with a link, of which the first panics once it has a quarter of all.
+    fn spawner(shared: Arc<Shared>, started: Started) -> Box<Spawn> {
+        let first = Mutex::new(None);
+        Box::new(move |worker| {
+            let is_first = *first.lock().unwrap().get_or_insert(worker) == worker;
+            let (orders, mut inbox) = mpsc::unbounded_channel::<Start>();
+            let (shared, started) = (shared.clone(), started.clone());
+            let thread = thread::spawn(move || {
+                let _exit = Exit { shared, worker };
+                let mut count = 0;
+                while let Some(start) = inbox.blocking_recv() {
+                    let mut started = started.lock().unwrap();
+                    started.entry(start.link).or_default().push(worker);
+                    drop(started);
+                    count += 1;
+                    assert!(!is_first || count < LINKS / 4, "a worker panics");
+                }
+            });
+            let orders = Some(orders);
+            Ok(Worker { orders, thread })
+        })
+    }
+
+    #[tokio::test]
+    async fn the_links_of_a_worker_that_panics_start_on_the_others() {
+        let options = SupervisorOptions {
+            workers: 4,
+            reassignment_interval: Duration::from_micros(100),
+            ..SupervisorOptions::default()
+        };
+        let shared = Arc::new(Shared::new(&options));
+        for number in 0..LINKS {
+            assert!(shared.add(LinkKey::new("data", format!("node-{number}").as_str())));
+        }
+        let started = Started::default();
+        let spawn = spawner(shared.clone(), started.clone());
+        let control = tokio::spawn(run(shared.clone(), spawn));
+        let sessions = || -> usize { started.lock().unwrap().values().map(Vec::len).sum() };
+        let all = async {
+            while sessions() < LINKS + LINKS / 4 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), all)
+            .await
+            .expect("all start");
+        shared.close();
+        timeout(Duration::from_secs(60), control)
+            .await
+            .expect("it ends")
+            .expect("in order");
+        let started = started.lock().unwrap();
+        assert_eq!(started.len(), LINKS, "none is lost");
+        let moved: Vec<_> = started.values().filter(|on| on.len() == 2).collect();
+        assert_eq!(moved.len(), LINKS / 4, "each of them once");
+        assert!(
+            moved
+                .iter()
+                .all(|on| on[0] == moved[0][0] && on[1] != on[0])
+        );
+        assert!(started.values().all(|on| on.len() <= 2));
+        assert_eq!(shared.counters().worker_exits, 1);
+        assert_eq!(shared.counters().reassignments, LINKS as u64 / 4);
+    }
+}

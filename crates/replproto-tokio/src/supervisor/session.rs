@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -42,7 +43,9 @@ where
 {
     /// Runs a link until it is told to stop. Each run is wholly gone before the next one begins.
     pub(super) async fn session(self: Arc<Self>, start: Start) {
-        let mut backoff = self.options.retry.clone();
+        let mut number = DefaultHasher::new();
+        start.link.hash(&mut number);
+        let mut backoff = self.options.retry.clone().of_link(number.finish());
         let end = loop {
             let scope = Scope::new();
             let began = Instant::now();

@@ -20,9 +20,9 @@ use crate::scope::Scope;
 use crate::sink::Sink;
 
 /// Says that a worker is gone, however it went. It is dropped last.
-struct Exit {
-    shared: Arc<Shared>,
-    worker: WorkerId,
+pub(super) struct Exit {
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: WorkerId,
 }
 
 impl Drop for Exit {
