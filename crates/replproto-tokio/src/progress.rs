@@ -75,6 +75,8 @@ pub enum Phase {
     Copying,
     /// The peer's log is followed.
     Following,
+    /// There is no link, and the store is waited for: to finish what the last one brought, or to tell where the next goes on.
+    Storing,
     /// There is no link; the next dial comes after this delay.
     Waiting(Duration),
     /// It is over.
@@ -89,6 +91,7 @@ impl Phase {
             Self::SettingUp => "setting_up",
             Self::Copying => "copying",
             Self::Following => "following",
+            Self::Storing => "storing",
             Self::Waiting(_) => "waiting",
             Self::Ended => "ended",
         }
@@ -102,6 +105,7 @@ impl fmt::Display for Phase {
             Self::SettingUp => f.write_str("setting up"),
             Self::Copying => f.write_str("copying"),
             Self::Following => f.write_str("following"),
+            Self::Storing => f.write_str("waiting for the store"),
             Self::Waiting(delay) => write!(f, "waiting {delay:?} before the next dial"),
             Self::Ended => f.write_str("ended"),
         }

@@ -295,6 +295,8 @@ async fn a_store_that_never_answers_does_not_hold_up_the_end() {
             peer.put(&["a"], 2.0).await;
         }
         soon(is_stuck.wait_for(|stuck| *stuck)).await.unwrap();
+        // Whoever looks sees what is waited for, also when the link has long been over.
+        until(|| follower.progress.borrow().phase == Phase::Storing).await;
         follower.options.stop.drain(Duration::from_millis(10));
         let end = soon(follower.task).await.unwrap().unwrap();
         // Before the dial nothing was in hand.

@@ -407,6 +407,7 @@ impl<B: BlobStore> Driver<B> {
 
     async fn finish(mut self, close: Close) -> LinkEnd {
         let now = self.clock.now();
+        self.phase = Phase::Storing;
         self.tell_progress(now);
         let transport = self.lost.as_ref().map(|error| describe(error));
         tracing::info!(reason = %close.reason, transport, "the link is over");

@@ -85,7 +85,8 @@ catalogue! {
     UP = Gauge "replproto_up" Count
         "1 while the peer has answered the subscription: a base copy is under way, or its log is followed.";
     PHASE = Gauge "replproto_phase" Count ["phase"]
-        "1 for what is going on: dialing, setting_up, copying, following, or waiting for the next dial.";
+        "1 for what is going on: dialing, setting_up, copying, following, storing what a link that is over has brought, or \
+         waiting for the next dial.";
     LINKS = Counter "replproto_links_total" Count
         "Links that were opened.";
     RECONNECTS = Counter "replproto_reconnects_total" Count ["cause"]

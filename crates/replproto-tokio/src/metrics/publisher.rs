@@ -253,6 +253,7 @@ impl Publisher {
             Phase::SettingUp,
             Phase::Copying,
             Phase::Following,
+            Phase::Storing,
             Phase::Waiting(Default::default()),
         ] {
             let name = phase.as_str();

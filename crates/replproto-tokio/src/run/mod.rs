@@ -249,6 +249,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
 
     /// From the cursor to the end of a link. Nothing of it is left when this returns, unless it was the last one.
     async fn session(&mut self, epoch: Epoch) -> Result<Session, RunError<S::Error>> {
+        self.tell(|snapshot| snapshot.phase = Phase::Storing);
         let stored = tokio::select! {
             biased;
             halt = self.halts.halt() => return self.halted(halt).map(Session::Last),
