@@ -16,7 +16,29 @@
 //! tool can query, [`MemorySink`] is for tests. Where the bytes of blobs go is a [`BlobStore`]: [`FileBlobStore`] keeps each
 //! in a file.
 //!
+//! Many links of one process are kept up by a [`Supervisor`], on a few threads; a worker that dies takes none of them with it. A
+//! [`MemoryBudget`] bounds what all of them hold together.
+//!
 //! With the feature `metrics` each run publishes what can be seen of it to the recorder of the `metrics` facade.
+//!
+//! # Examples
+//!
+//! The shortest are at [`run`], [`Link`] and [`Supervisor`]. Whole programs are in the folder `examples`:
+//!
+//! | program | what it shows |
+//! |---|---|
+//! | [`follow`](examples::follow) | a link as a stream: changes of a table as lines of JSON, with a cursor in a file, at least once |
+//! | [`custom_sink`](examples::custom_sink) | a sink that keeps records and cursor in one step, and which rule each of its steps keeps |
+//! | [`many_links`](examples::many_links) | a supervisor with a shared budget of memory; links removed and added while it runs |
+//! | [`blob_store`](examples::blob_store) | a store of blobs by their contents: temporary file, flush, rename, abort |
+//!
+//! # Guarantees
+//!
+//! * On the wire each record comes *at least once*, in the order of the publisher's log. Nothing is confirmed to the publisher
+//!   before the application has said that it is durable, with all its blobs.
+//! * Its effect is *exactly once* if the cursor is stored in the same step as the records, and an entry is applied only if the
+//!   store has nothing newer. [`Sink`] has the rules; `SqliteSink` keeps them.
+//! * Between publishers there is no order: each has its own log and its own cursor.
 #![forbid(unsafe_code)]
 
 mod blobs;
@@ -25,6 +47,8 @@ mod connect;
 mod decode;
 mod describe;
 mod driver;
+#[cfg(doc)]
+pub mod examples;
 mod latency;
 mod link;
 mod memory;

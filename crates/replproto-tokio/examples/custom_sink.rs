@@ -1,0 +1,345 @@
+//! A sink of one's own: the records of a small database as one JSON file, which any program can read at any time.
+//!
+//! ```text
+//! cargo run -p replproto-tokio --example custom_sink -- ws://127.0.0.1:9933 data settings.json
+//! ```
+//!
+//! The file is written anew for each commit and put in the place of the old one, so the records and the cursor are
+//! durable in the same step by construction: what comes twice on the wire has its effect once. It suits some thousand
+//! records, such as settings, which are kept in memory too. For more, a database does the same with a transaction.
+//!
+//! The comments that begin with "Rule:" say which of the rules of [`Sink`] a step keeps.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use replproto_tokio::core::event::CopyStarted;
+use replproto_tokio::core::value::JsonStyle;
+use replproto_tokio::core::{
+    Cursor, Event, Record, RecordKind, Sequence, StoredCursor, WallTime, key,
+};
+use replproto_tokio::{Applied, DiscardBlobs, LinkConfig, RunOptions, Sink, Stored, run};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+mod common;
+
+use common::Failure;
+
+const USAGE: &str = "\
+Keeps the records of a small database in a JSON file.
+
+usage: custom_sink ADDRESS DATABASE FILE
+
+  ADDRESS  of the publisher: ws://HOST[:PORT], or wss://... for TLS
+  FILE     made if it is not there; otherwise it goes on where it was";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [address, database, file] = &arguments[..] else {
+        return common::misused(USAGE);
+    };
+    let config = match address.parse() {
+        Ok(endpoint) => LinkConfig::new(endpoint, "custom-sink-example", database),
+        Err(error) => return common::ended(Err(error.into())),
+    };
+    common::ended(keep(config, Path::new(file), common::interrupted()).await)
+}
+
+/// Keeps the file like the database until `end`.
+pub(crate) async fn keep(
+    config: LinkConfig,
+    file: &Path,
+    end: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    config.check().await?;
+    let mut sink = JsonFile::new(file);
+    let options = RunOptions::default();
+    let attended = common::attend(&options, end);
+    let end = tokio::select! {
+        // The values of records refer to blobs; their bytes are not wanted here.
+        end = run(config, &mut sink, DiscardBlobs, options) => end.map_err(common::failed)?,
+        never = attended => match never {},
+    };
+    eprintln!("{} records came", end.stats.records);
+    Ok(())
+}
+
+/// The sink.
+struct JsonFile {
+    path: PathBuf,
+    /// With what was applied since the last commit.
+    state: State,
+}
+
+/// What is in the file.
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    /// The publisher that the cursor belongs to.
+    peer: Option<String>,
+    cursor: Option<Cursor>,
+    copy: Option<Copy>,
+    /// The mark of the newest base copy.
+    last_mark: u64,
+    /// Records that could not be decoded.
+    skipped: u64,
+    /// By table and id, the id in its JSON form.
+    tables: BTreeMap<String, BTreeMap<String, Row>>,
+}
+
+/// A base copy that is under way.
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    start: Option<f64>,
+    mark: u64,
+    /// It was seen from its beginning, so what it does not bring is gone.
+    sweeps: bool,
+}
+
+/// The newest that is known of a record.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    version: f64,
+    /// Of the last base copy that named it.
+    mark: u64,
+    /// Missing for a record that was deleted. Rule: deletions are remembered, since publishers repeat what came after the
+    /// cursor, and an older change must not bring the record back. Here they stay for ever, which is always right; a
+    /// store for many records forgets them when the cursor has passed them, as `SqliteSink` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<Value>,
+}
+
+impl JsonFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            state: State::default(),
+        }
+    }
+
+    fn read(&self) -> io::Result<State> {
+        match fs::read(&self.path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whole or not at all, and on the disk when it returns.
+    fn write(&self) -> io::Result<()> {
+        let temporary = self.path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(&self.state)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        // Not confirmed before the name is durable too. Only Unix can say so, and only there it is needed.
+        if cfg!(unix) {
+            let folder = match self.path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// None of these futures ever waits: the file is small, so it is read and written on the thread that asks. Nothing can be
+/// left half done then by a future that is dropped, and nothing can finish late, after the next `load`.
+impl Sink for JsonFile {
+    type Error = io::Error;
+
+    async fn load(&mut self) -> Result<Stored, io::Error> {
+        let cursor = match self.read() {
+            Ok(state) => {
+                self.state = state;
+                match &self.state.cursor {
+                    Some(cursor) => StoredCursor::Found(cursor.clone()),
+                    None => StoredCursor::Absent,
+                }
+            }
+            // Rule: a cursor that is there and damaged is not an error, and above all not the same as none.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => StoredCursor::Unreadable {
+                why: error.to_string(),
+            },
+            Err(error) => return Err(error),
+        };
+        Ok(Stored {
+            cursor,
+            peer: self.state.peer.clone(),
+        })
+    }
+
+    /// There is nothing to do: what is applied stays in memory until the commit.
+    async fn begin(&mut self) -> Result<(), io::Error> {
+        Ok(())
+    }
+
+    async fn apply(&mut self, events: Vec<Event>) -> Result<Applied, io::Error> {
+        let before = self.state.skipped;
+        let mut skipped_by_link = 0;
+        for event in &events {
+            skipped_by_link += u64::from(matches!(event, Event::RecordSkipped(_)));
+            self.state.apply(event);
+        }
+        // Rule: what the link has skipped is counted by the link.
+        Ok(Applied {
+            skipped: self.state.skipped - before - skipped_by_link,
+        })
+    }
+
+    async fn commit(&mut self, cursor: Option<Cursor>) -> Result<(), io::Error> {
+        // Rule: the cursor is durable in the same step as what was applied. Without one the stored one stays.
+        if cursor.is_some() {
+            self.state.cursor = cursor;
+        }
+        self.write()
+    }
+
+    async fn rollback(&mut self) -> Result<(), io::Error> {
+        // Rule: everything since the last commit is forgotten.
+        self.state = self.read()?;
+        Ok(())
+    }
+}
+
+impl State {
+    fn apply(&mut self, event: &Event) {
+        match event {
+            // Rule: a cursor means nothing to a publisher of another name.
+            Event::Schema(schema) if self.peer.as_deref() != Some(schema.peer.as_str()) => {
+                self.peer = Some(schema.peer.to_string());
+                self.cursor = None;
+            }
+            Event::Records(records) => {
+                for record in records {
+                    self.on_record(&record);
+                }
+            }
+            Event::RecordSkipped(skipped) => {
+                self.on_skipped(&skipped.table, skipped.kind, &skipped.key);
+            }
+            Event::CopyStarted(copy) => self.on_copy_started(copy),
+            Event::CopyCompleted(_) => self.on_copy_completed(),
+            // The end of a transaction is what `commit` is for. Tables are made when they are needed.
+            _ => {}
+        }
+    }
+
+    fn on_record(&mut self, record: &Record<'_>) {
+        let table = record.table().name();
+        let (Ok(id), Ok(value)) = (id(record.key_bytes()), value(record)) else {
+            // Rule: a record whose id or value cannot be decoded is passed over and counted.
+            return self.on_skipped(table, record.kind(), record.key_bytes());
+        };
+        let rows = self.tables.entry(table.to_string()).or_default();
+        let known = rows.get(&id);
+        let version = record.version().0;
+        // Rule: an entry is applied unless there is a newer version. Equal ones apply again: it is the same change.
+        let is_stale = known.is_some_and(|known| known.version > version);
+        let new = match record.kind() {
+            // Rule: a base copy marks every record that an entry names.
+            RecordKind::Put | RecordKind::Patch if is_stale => return self.mark(table, &id),
+            RecordKind::Put => Some(value.unwrap_or_default()),
+            RecordKind::Patch => {
+                let known = known.and_then(|known| known.record.clone());
+                Some(patched(
+                    known,
+                    value.unwrap_or_else(|| Value::Object(Map::new())),
+                ))
+            }
+            RecordKind::Delete | RecordKind::Invalidate if !is_stale => None,
+            // Messages and relocations do not change the record.
+            _ => return,
+        };
+        let row = Row {
+            version,
+            mark: self.copy.as_ref().map_or(0, |copy| copy.mark),
+            record: new,
+        };
+        rows.insert(id, row);
+    }
+
+    fn on_skipped(&mut self, table: &str, kind: RecordKind, key: &[u8]) {
+        self.skipped += 1;
+        // Rule: it is there at the source, so the end of the copy must not remove what we have of it.
+        if let (RecordKind::Put | RecordKind::Patch, Ok(id)) = (kind, id(key)) {
+            self.mark(table, &id);
+        }
+    }
+
+    fn mark(&mut self, table: &str, id: &str) {
+        let row = self.tables.get_mut(table).and_then(|rows| rows.get_mut(id));
+        if let (Some(copy), Some(row)) = (&self.copy, row) {
+            row.mark = copy.mark;
+        }
+    }
+
+    fn on_copy_started(&mut self, started: &CopyStarted) {
+        let start = started.copy_start.map(|WallTime(time)| time);
+        let goes_on = self.copy.as_ref().is_some_and(|copy| copy.start == start);
+        // Rule: a copy that is resumed goes on with the marks that it had.
+        if started.resumed && goes_on {
+            return;
+        }
+        // Rule: one that is not forgets them, and in the same step the copy in the stored cursor.
+        if let (false, Some(cursor)) = (started.resumed, &mut self.cursor) {
+            *cursor = Cursor::at(Sequence(cursor.sequence.0));
+        }
+        self.last_mark += 1;
+        self.copy = Some(Copy {
+            start,
+            mark: self.last_mark,
+            // Of one whose beginning we have not seen we have not all marks.
+            sweeps: !started.resumed,
+        });
+    }
+
+    fn on_copy_completed(&mut self) {
+        // Rule: what no entry of the copy has named is gone at the source. Deletions stay remembered.
+        if let Some(Copy {
+            mark, sweeps: true, ..
+        }) = self.copy.take()
+        {
+            for rows in self.tables.values_mut() {
+                rows.retain(|_, row| row.record.is_none() || row.mark == mark);
+            }
+        }
+    }
+}
+
+/// The id in the form that keeps all kinds of ids apart: the number 1 and the text "1" are different ids.
+fn id(key: &[u8]) -> Result<String, Failure> {
+    if key.is_empty() {
+        return Err("the sender lost it".into());
+    }
+    let mut text = String::new();
+    key::write_json(key, &mut text, JsonStyle::Tagged)?;
+    Ok(text)
+}
+
+fn value(record: &Record<'_>) -> Result<Option<Value>, Failure> {
+    let Some(value) = record.value() else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    value.write_json(&mut text, JsonStyle::Natural)?;
+    Ok(Some(serde_json::from_str(&text)?))
+}
+
+/// The attributes of a patch replace those of the record, one level deep.
+fn patched(record: Option<Value>, changes: Value) -> Value {
+    match (record, changes) {
+        (Some(Value::Object(mut record)), Value::Object(changes)) => {
+            record.extend(changes);
+            Value::Object(record)
+        }
+        (Some(record @ Value::Object(_)), _) => record,
+        (_, changes) => changes,
+    }
+}
