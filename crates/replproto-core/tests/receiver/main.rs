@@ -1,6 +1,7 @@
 //! The rules that a [`replproto_core::Receiver`] keeps, seen from outside: only its public surface is used, and the
 //! driver checks the invariants of every link after every step.
 
+mod allowance;
 mod blobs;
 mod chunks;
 mod copy;
