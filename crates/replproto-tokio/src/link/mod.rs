@@ -31,9 +31,10 @@ use crate::web_socket::FrameLimits;
 /// A delivery holds a place in a bounded queue until it is dropped; when the queue is full, the socket is not read. What
 /// has become durable is told with [`Delivery::commit`] or [`Link::commit`], and only that is confirmed to the peer.
 ///
-/// The stream ends when the link is over, and what was delivered since the last [`Event::EndTransaction`] is then to be
-/// rolled back; [`Link::end`] tells why. Dropping the link ends it abruptly: the peer sees the connection break. Writers of
-/// blobs are dropped then; call [`Link::shutdown`] and [`Link::end`] to know that all are gone.
+/// The stream ends when the link is over, and what was delivered since the last
+/// [`EndTransaction`](replproto_core::Event::EndTransaction) is then to be rolled back; [`Link::end`] tells why. Dropping the
+/// link ends it abruptly: the peer sees the connection break. Writers of blobs are dropped then; call [`Link::shutdown`] and
+/// [`Link::end`] to know that all are gone.
 ///
 /// Waiting for the next delivery is cancel safe: a future that is dropped before it is ready has taken none.
 ///
