@@ -2,55 +2,79 @@
 
 #[cfg(not(feature = "tls"))]
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 #[cfg(feature = "tls")]
+use super::TlsConfig;
+#[cfg(feature = "tls")]
 use super::tls::{Connector, server_name};
 use super::{ConnectError, Endpoint};
-use crate::driver::Transport;
-use crate::link::LinkConfig;
+
+/// Anything that a WebSocket can run over.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+impl fmt::Debug for dyn Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transport")
+    }
+}
+
+/// Whom to connect to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    /// The name that the peer is configured to have.
+    #[cfg(feature = "tls")]
+    pub(crate) peer_name: Option<&'a str>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: &'a TlsConfig,
+}
 
 /// Connects to the peer, over TLS if its address says so. What TLS needs on this side is there before anything is dialled.
-pub(crate) async fn dial(config: &LinkConfig) -> Result<Box<dyn Transport>, ConnectError> {
-    if config.endpoint.is_tls() {
-        dial_tls(config).await
+pub(crate) async fn dial(peer: Destination<'_>) -> Result<Box<dyn Transport>, ConnectError> {
+    if peer.endpoint.is_tls() {
+        dial_tls(peer).await
     } else {
-        Ok(Box::new(dial_tcp(&config.endpoint).await?))
+        Ok(Box::new(dial_tcp(peer.endpoint).await?))
     }
 }
 
 /// Looks for what would fail each dial.
-pub(crate) async fn check(config: &LinkConfig) -> Result<(), ConnectError> {
-    if config.endpoint.is_tls() {
-        prepare_tls(config).await?;
+pub(crate) async fn check(peer: Destination<'_>) -> Result<(), ConnectError> {
+    if peer.endpoint.is_tls() {
+        prepare_tls(peer).await?;
     }
     Ok(())
 }
 
 #[cfg(feature = "tls")]
-async fn prepare_tls(config: &LinkConfig) -> Result<Connector, ConnectError> {
-    Ok(config.tls.connector(server_name(config)).await?)
+async fn prepare_tls(peer: Destination<'_>) -> Result<Connector, ConnectError> {
+    Ok(peer.tls.connector(server_name(peer)).await?)
 }
 
 #[cfg(not(feature = "tls"))]
-async fn prepare_tls(_: &LinkConfig) -> Result<Infallible, ConnectError> {
+async fn prepare_tls(_: Destination<'_>) -> Result<Infallible, ConnectError> {
     Err(ConnectError::NoTls)
 }
 
 #[cfg(feature = "tls")]
-async fn dial_tls(config: &LinkConfig) -> Result<Box<dyn Transport>, ConnectError> {
-    let connector = prepare_tls(config).await?;
-    let stream = dial_tcp(&config.endpoint).await?;
+async fn dial_tls(peer: Destination<'_>) -> Result<Box<dyn Transport>, ConnectError> {
+    let connector = prepare_tls(peer).await?;
+    let stream = dial_tcp(peer.endpoint).await?;
     Ok(Box::new(connector.handshake(stream).await?))
 }
 
 #[cfg(not(feature = "tls"))]
-async fn dial_tls(config: &LinkConfig) -> Result<Box<dyn Transport>, ConnectError> {
-    match prepare_tls(config).await? {}
+async fn dial_tls(peer: Destination<'_>) -> Result<Box<dyn Transport>, ConnectError> {
+    match prepare_tls(peer).await? {}
 }
 
 /// A TCP connection to the peer, with delays of small packets switched off (`protocol.md` section 1.1). Tries every
@@ -108,8 +132,11 @@ mod tests {
     #[cfg(not(feature = "tls"))]
     #[tokio::test]
     async fn without_tls_an_address_that_needs_it_names_the_feature() {
-        let config = LinkConfig::new("wss://127.0.0.1:1".parse().unwrap(), "us", "data");
-        let error = dial(&config).await.unwrap_err();
+        let endpoint = "wss://127.0.0.1:1".parse().unwrap();
+        let peer = Destination {
+            endpoint: &endpoint,
+        };
+        let error = dial(peer).await.unwrap_err();
         assert!(error.is_final() && error.to_string().contains("feature `tls`"));
     }
 }

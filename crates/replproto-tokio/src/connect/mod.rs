@@ -14,7 +14,7 @@ pub use self::accept::{AcceptError, UpgradeRequest, accept};
 pub use self::authorization::{
     Authorization, AuthorizationError, AuthorizationProvider, InvalidAuthorization,
 };
-pub(crate) use self::dial::{check, dial, within};
+pub(crate) use self::dial::{Destination, Transport, check, dial, within};
 pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::error::ConnectError;
 #[cfg(feature = "tls")]

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod clock;
+mod end;
 mod exchange;
 mod idle;
 mod socket;
@@ -20,18 +21,18 @@ use tokio::time::{Sleep, sleep_until};
 use crate::blobs::{BlobInfo, BlobStore};
 use crate::budget::Lease;
 use crate::describe::describe;
-use crate::link::LinkEnd;
 use crate::progress::{LinkSnapshot, Phase, Progress};
 use crate::record::Recorder;
 use crate::scope::Scope;
 
 pub(crate) use self::blobs::BlobTasks;
 pub(crate) use self::clock::Clock;
+pub use self::end::LinkEnd;
 use self::exchange::Answers;
 pub(crate) use self::exchange::{Exchange, Taken};
 pub(crate) use self::idle::IdleClock;
 pub use self::socket::TransportError;
-pub(crate) use self::socket::{Received, Socket, Transport};
+pub(crate) use self::socket::{Received, Socket};
 
 /// After so many commands the other tasks of the thread get their turn.
 const COMMANDS_PER_TURN: usize = 512;

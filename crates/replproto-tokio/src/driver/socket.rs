@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use replproto_core::CloseFrame;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 #[cfg(feature = "tls")]
 use crate::connect::TlsError;
+use crate::connect::Transport;
 use crate::web_socket::frame::{FrameError, Violation};
 use crate::web_socket::{self, WebSocket, WebSocketError};
 
@@ -23,17 +23,6 @@ const CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// The close code that says that there was none.
 const NO_CODE: u16 = 1005;
-
-/// Anything that a WebSocket can run over.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
-
-impl std::fmt::Debug for dyn Transport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Transport")
-    }
-}
 
 /// Something came from the socket.
 #[derive(Debug)]

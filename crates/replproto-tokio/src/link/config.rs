@@ -5,11 +5,13 @@ use std::time::Duration;
 use replproto_core::config::{Config, Level, Marks};
 use replproto_core::{BlobTries, Epoch, Start};
 
-use super::LinkEnd;
 use crate::budget::MemoryBudget;
-use crate::connect::{Authorization, AuthorizationProvider, ConnectError, Endpoint, check};
+use crate::connect::{
+    Authorization, AuthorizationProvider, ConnectError, Destination, Endpoint, check,
+};
 #[cfg(feature = "tls")]
 use crate::connect::{TlsConfig, server_name};
+use crate::driver::LinkEnd;
 use crate::record::Recorder;
 
 /// Where the peer is, and what the link does.
@@ -79,14 +81,25 @@ impl LinkConfig {
     /// Nothing has happened.
     pub async fn check(&self) -> Result<(), ConnectError> {
         self.core.check()?;
-        check(self).await
+        check(self.destination()).await
+    }
+
+    /// Whom to connect to.
+    pub(super) fn destination(&self) -> Destination<'_> {
+        Destination {
+            endpoint: &self.endpoint,
+            #[cfg(feature = "tls")]
+            peer_name: self.core.peer_name.as_deref(),
+            #[cfg(feature = "tls")]
+            tls: &self.tls,
+        }
     }
 
     /// The peer must have this name, which was not configured but learned: nobody said that its certificate has it.
     pub(crate) fn expect_peer(&mut self, name: String) {
         #[cfg(feature = "tls")]
         {
-            let name = server_name(self).to_owned();
+            let name = server_name(self.destination()).to_owned();
             self.tls = std::mem::take(&mut self.tls).server_name(name);
         }
         self.core.peer_name = Some(name);

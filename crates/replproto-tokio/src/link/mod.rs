@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use replproto_core::wire::SUBPROTOCOL;
-use replproto_core::{BlobTries, Close, CommitId, Epoch, Input, Name, Receiver, Stats};
+use replproto_core::{CommitId, Input, Receiver};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,8 +20,9 @@ pub use self::config::{LinkConfig, Opening};
 pub use self::delivery::Delivery;
 use crate::blobs::BlobStore;
 use crate::budget::MemoryBudget;
-use crate::connect::{Authorization, ConnectError, dial, upgrade, within};
-use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Taken, Transport, TransportError};
+use crate::connect::{Authorization, ConnectError, Transport, dial, upgrade, within};
+pub use crate::driver::LinkEnd;
+use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Taken};
 use crate::progress::{Phase, Progress, Snapshot};
 use crate::scope::Scope;
 use crate::web_socket::FrameLimits;
@@ -147,7 +148,7 @@ impl Link {
         let work = async {
             // Before the dial: the peer does not wait for long.
             let authorization = config.authorization().await?;
-            let stream = dial(config).await?;
+            let stream = dial(config.destination()).await?;
             Self::open(stream, config, authorization, opening, shared, scope).await
         };
         within(config.connect_timeout, work).await
@@ -303,26 +304,4 @@ pub(crate) struct Shared<B> {
     pub(crate) store: Arc<B>,
     pub(crate) progress: Progress,
     pub(crate) until_idle: Option<Duration>,
-}
-
-/// How a link ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct LinkEnd {
-    /// Why, and what the peer was told.
-    pub close: Close,
-    /// More about a connection that was lost.
-    pub transport: Option<TransportError>,
-    /// The peer's own name, if it came to say it.
-    pub peer: Option<Name>,
-    /// Which link it was.
-    pub epoch: Epoch,
-    /// How often blobs have failed at the source.
-    pub blob_tries: BlobTries,
-    /// How long it was set up; `None` if it never was.
-    pub set_up_for: Option<Duration>,
-    /// It was ended because nothing came and nothing was under way.
-    pub is_idle: bool,
-    /// Counters.
-    pub stats: Stats,
 }

@@ -1,16 +1,11 @@
 //! The task that carries out what the roster says.
 
 use std::future::pending;
-use std::io;
 use std::sync::Arc;
 
-use replproto_core::WorkerId;
 use tokio::time::sleep_until;
 
-use super::shared::{Shared, Worker};
-
-/// Starts a worker.
-pub(super) type Spawn = dyn Fn(WorkerId) -> io::Result<Worker> + Send;
+use super::shared::{Shared, Spawn};
 
 /// Without this task nothing would start any more, so nothing may go on.
 struct Closes(Arc<Shared>);
@@ -56,13 +51,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use replproto_core::WorkerId;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
     use super::*;
     use crate::supervisor::SupervisorOptions;
     use crate::supervisor::link::LinkKey;
-    use crate::supervisor::shared::Start;
+    use crate::supervisor::shared::{Start, Worker};
     use crate::supervisor::worker::Exit;
 
     const LINKS: usize = 40;

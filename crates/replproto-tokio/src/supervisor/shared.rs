@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use replproto_core::{Assignment, Instant, ReassignmentSchedule, Roster, SessionId, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::control::Spawn;
 use super::link::{LinkKey, LinkStatus};
 use super::{SupervisorCounters, SupervisorOptions};
 use crate::driver::Clock;
@@ -48,6 +48,9 @@ struct Session {
     stop: Stop,
     waiters: Vec<oneshot::Sender<Option<RunEnd>>>,
 }
+
+/// Starts a worker.
+pub(super) type Spawn = dyn Fn(WorkerId) -> io::Result<Worker> + Send;
 
 /// A worker that lives.
 pub(super) struct Worker {

@@ -11,10 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::SupervisorOptions;
-use super::control::Spawn;
 use super::link::{LinkKey, LinkSetup};
 use super::session::Runner;
-use super::shared::{Shared, Start, Worker};
+use super::shared::{Shared, Spawn, Start, Worker};
 use crate::blobs::BlobStore;
 use crate::scope::Scope;
 use crate::sink::Sink;

@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 
-use crate::link::LinkConfig;
+use crate::connect::Destination;
 
 /// The name to ask for and to verify: the peer's, unless that is an IP address (`protocol.md` section 1.1), or else the
 /// host's.
-pub(crate) fn server_name(link: &LinkConfig) -> &str {
-    let peer = link.core.peer_name.as_deref();
-    let peer = peer.filter(|name| name.parse::<IpAddr>().is_err());
-    let configured = link.tls.server_name.as_deref();
-    configured.or(peer).unwrap_or_else(|| link.endpoint.host())
+pub(crate) fn server_name<'a>(peer: Destination<'a>) -> &'a str {
+    let named = peer.peer_name;
+    let named = named.filter(|name| name.parse::<IpAddr>().is_err());
+    let configured = peer.tls.server_name.as_deref();
+    configured.or(named).unwrap_or_else(|| peer.endpoint.host())
 }
 
 #[cfg(test)]
@@ -30,12 +30,16 @@ mod tests {
             ("wss://db1", Some("node-a"), Some("db2"), "db2"),
             ("wss://db1", Some("node-a"), Some("10.0.0.5"), "10.0.0.5"),
         ] {
-            let mut link = LinkConfig::new(address.parse().unwrap(), "us", "data");
-            link.core.peer_name = peer.map(str::to_owned);
-            if let Some(name) = configured {
-                link.tls = TlsConfig::new().server_name(name);
-            }
-            assert_eq!(server_name(&link), name);
+            let tls = match configured {
+                Some(name) => TlsConfig::new().server_name(name),
+                None => TlsConfig::new(),
+            };
+            let peer = Destination {
+                endpoint: &address.parse().unwrap(),
+                peer_name: peer,
+                tls: &tls,
+            };
+            assert_eq!(server_name(peer), name);
         }
     }
 }

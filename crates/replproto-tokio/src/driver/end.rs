@@ -1,0 +1,29 @@
+//! What is told of a link that is over.
+
+use std::time::Duration;
+
+use replproto_core::{BlobTries, Close, Epoch, Name, Stats};
+
+use super::TransportError;
+
+/// How a link ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LinkEnd {
+    /// Why, and what the peer was told.
+    pub close: Close,
+    /// More about a connection that was lost.
+    pub transport: Option<TransportError>,
+    /// The peer's own name, if it came to say it.
+    pub peer: Option<Name>,
+    /// Which link it was.
+    pub epoch: Epoch,
+    /// How often blobs have failed at the source.
+    pub blob_tries: BlobTries,
+    /// How long it was set up; `None` if it never was.
+    pub set_up_for: Option<Duration>,
+    /// It was ended because nothing came and nothing was under way.
+    pub is_idle: bool,
+    /// Counters.
+    pub stats: Stats,
+}
