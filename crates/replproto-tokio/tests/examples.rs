@@ -21,10 +21,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use replproto_core::wire::Message;
+use replproto_core::key::Key;
+use replproto_core::value as codec;
+use replproto_core::wire::entry::Flags;
+use replproto_core::wire::{BatchBuilder, Message, NewEntry};
 use replproto_core::{Sequence, WallTime};
 use replproto_tokio::Replica;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{DATABASE, NAME, Peer, Publisher, TABLE, TIME, soon, until};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -207,6 +210,77 @@ async fn the_custom_sink_keeps_records_and_cursor_together() {
     // The publisher no longer has the log from there on: what its copy does not bring is gone.
     copy(&mut peer, &["b", "f"], 30.0).await;
     assert_eq!(kept(&file), [row("b", 30.0), row("f", 30.0)]);
+    running.end().await;
+}
+
+/// A transaction with one entry of this kind.
+async fn entry(peer: &mut Peer, kind: u8, key: &str, value: &Value, version: f64, sequence: f64) {
+    let fields = value.as_object().into_iter().flatten();
+    let fields = fields.map(|(name, number)| (name.as_str().into(), number.as_f64().unwrap()));
+    let fields: Vec<_> = fields
+        .map(|(name, number)| (name, codec::Value::Number(number)))
+        .collect();
+    let bytes = match value {
+        Value::Null => Vec::new(),
+        _ => codec::Value::Object(fields)
+            .encode(codec::Profile::Table)
+            .unwrap(),
+    };
+    let mut batch = BatchBuilder::new(WallTime(TIME));
+    batch.entry(&NewEntry {
+        kind,
+        flags: Flags::FULL,
+        key: &Key::Text(key.into()).encode().unwrap(),
+        version,
+        value: &bytes,
+        ..NewEntry::default()
+    });
+    peer.send_bytes(batch.finish(Some(Sequence(sequence))))
+        .await;
+    peer.confirmed_up_to(sequence).await;
+}
+
+#[tokio::test]
+async fn the_custom_sink_patches_and_remembers_what_was_deleted() {
+    const PUT: u8 = 1;
+    const DELETE: u8 = 2;
+    const PATCH: u8 = 5;
+    let publisher = Publisher::bind().await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("settings.json");
+    let running = custom_sink(&publisher, &file);
+    let (mut peer, _) = publisher.link().await;
+    copy(&mut peer, &[], 10.0).await;
+    entry(
+        &mut peer,
+        PUT,
+        "a",
+        &json!({"n": 1, "m": 1}),
+        TIME + 20.0,
+        20.0,
+    )
+    .await;
+    entry(&mut peer, PATCH, "a", &json!({"m": 2}), TIME + 21.0, 21.0).await;
+    let record = || {
+        let state: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        state["tables"][TABLE]["\"a\""].get("record").cloned()
+    };
+    assert_eq!(record(), Some(json!({"n": 1, "m": 2})));
+    entry(&mut peer, DELETE, "a", &Value::Null, TIME + 23.0, 22.0).await;
+    assert_eq!(record(), None);
+    // Older than the deletion, and after it in the log.
+    entry(&mut peer, PUT, "a", &json!({"n": 3}), TIME + 22.0, 23.0).await;
+    assert_eq!(record(), None);
+    running.end().await;
+
+    // Remembered by the file too.
+    let running = custom_sink(&publisher, &file);
+    let (mut peer, _) = publisher.link().await;
+    peer.confirmed_up_to(23.0).await;
+    entry(&mut peer, PUT, "a", &json!({"n": 3}), TIME + 22.0, 24.0).await;
+    assert_eq!(record(), None);
+    entry(&mut peer, PUT, "a", &json!({"n": 4}), TIME + 24.0, 25.0).await;
+    assert_eq!(record(), Some(json!({"n": 4})));
     running.end().await;
 }
 
