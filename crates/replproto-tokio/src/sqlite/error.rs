@@ -82,14 +82,25 @@ pub enum SqliteError {
         /// The file.
         path: PathBuf,
     },
+    /// The file was removed or replaced, and what its log holds cannot be moved into it because somebody still reads it.
+    /// Nothing is opened in its place until then; [`load`](crate::Sink::load) tries again.
+    #[error(
+        "{path} was removed or replaced, and its log {path}-wal still belongs to the old file, which another program reads: \
+         end that program. If this one is ended first, remove {path}-wal and {path}-shm before it is started again",
+        path = path.display()
+    )]
+    LeftBehind {
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk, or the system on the way to it, failed.
     #[error("{path} cannot be read or written: check its disk and the limits of this process", path = path.display())]
     Disk {
-        /// The file.
+        /// The file, or one beside it.
         path: PathBuf,
-        /// Why.
+        /// Why: an error of SQLite or of the system.
         #[source]
-        error: rusqlite::Error,
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Any other error of SQLite.
     #[error("SQLite failed on {path}", path = path.display())]
@@ -152,7 +163,10 @@ impl SqliteError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::ReadOnly { path, error }
             }
-            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, error },
+            Some(ErrorCode::SystemIoFailure) => Self::Disk {
+                path,
+                error: error.into(),
+            },
             Some(ErrorCode::CannotOpen) => Self::Open { path, error },
             _ if matches!(
                 error,
@@ -167,7 +181,7 @@ impl SqliteError {
     }
 }
 
-/// Puts the file's name to errors of SQLite.
+/// Puts the file's name to errors of SQLite and of the system.
 pub(super) trait AtPath<T> {
     fn at(self, path: &std::path::Path) -> Result<T, SqliteError>;
 }
@@ -175,5 +189,14 @@ pub(super) trait AtPath<T> {
 impl<T> AtPath<T> for rusqlite::Result<T> {
     fn at(self, path: &std::path::Path) -> Result<T, SqliteError> {
         self.map_err(|error| SqliteError::new(path, error))
+    }
+}
+
+impl<T> AtPath<T> for std::io::Result<T> {
+    fn at(self, path: &std::path::Path) -> Result<T, SqliteError> {
+        self.map_err(|error| SqliteError::Disk {
+            path: path.to_owned(),
+            error: error.into(),
+        })
     }
 }

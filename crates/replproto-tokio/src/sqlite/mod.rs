@@ -3,6 +3,7 @@
 mod batch;
 mod error;
 mod link;
+mod place;
 mod replica;
 mod report;
 mod schema;

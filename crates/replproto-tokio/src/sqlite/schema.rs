@@ -1,6 +1,7 @@
 //! The file: how it is opened, what is in it besides the replicated tables, and who may write to it.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::SqliteOptions;
 use super::error::{AtPath, SqliteError};
+use super::place::{Identity, Place};
 
 /// Names of our own tables begin with this.
 pub(super) const PREFIX: &str = "_replproto_";
@@ -17,6 +19,9 @@ const FORMAT: i64 = 1;
 
 /// How long to wait for another link that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long that is nothing to speak of, while the file is opened.
+const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Each table has its own set of statements, so this is enough for about 50 busy tables.
 const STATEMENTS_KEPT: usize = 256;
@@ -108,48 +113,33 @@ PRAGMA journal_size_limit = 67108864;
 pub(super) fn open(
     path: &Path,
     options: &SqliteOptions,
-) -> Result<(Connection, Guard), SqliteError> {
-    let mut connection = Connection::open(path).at(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
+) -> Result<(Connection, Place, Guard), SqliteError> {
+    let (mut connection, mut place) = Place::open(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    connection.execute_batch(PRAGMAS).at(path)?;
-    prepare(&mut connection, path)?;
-    let link = link_row(&connection, options).at(path)?;
-    let guard = Guard::take(path, link, options)?;
-    Ok((connection, guard))
-}
-
-/// Which file a path leads to: the device and the number of the file on it. `None` if there is none, and where an open file
-/// cannot be removed anyway.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
-}
-
-/// Removes what SQLite keeps beside a file that is gone. Somebody who still reads that file keeps these alive, and a new file
-/// of the same name would take the index of the old log for its own.
-pub(super) fn remove_orphans(path: &Path) {
-    if path.exists() {
-        return;
-    }
-    for suffix in ["-wal", "-shm"] {
-        let mut orphan = path.as_os_str().to_owned();
-        orphan.push(suffix);
-        if let Err(error) = std::fs::remove_file(&orphan)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %orphan.display(), %error, "cannot remove what a removed file has left");
+    connection.busy_timeout(SILENT_TIMEOUT).at(path)?;
+    let link = match set_up(&mut connection, path, options) {
+        Err(SqliteError::Busy { .. }) => {
+            tracing::warn!(path = %path.display(), "waiting for another program that has the file locked");
+            connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
+            set_up(&mut connection, path, options)?
         }
-    }
+        done => done?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT).at(path)?;
+    place.note_beside()?;
+    let guard = Guard::take(path, place.real(), link, options)?;
+    Ok((connection, place, guard))
+}
+
+/// Gives the link's row. Can be done again after an error.
+fn set_up(
+    connection: &mut Connection,
+    path: &Path,
+    options: &SqliteOptions,
+) -> Result<i64, SqliteError> {
+    connection.execute_batch(PRAGMAS).at(path)?;
+    prepare(connection, path)?;
+    link_row(connection, options).at(path)
 }
 
 /// Opens the file to look at it.
@@ -233,39 +223,72 @@ fn link_row(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resul
 pub(super) struct Guard {
     /// The link's row in `_replproto_link`.
     pub(super) link: i64,
+    path: PathBuf,
+    /// The lock is on this one, so a file of the same name that somebody puts there is not locked.
+    identity: Identity,
     _locked: File,
 }
 
 impl Guard {
-    fn take(path: &Path, link: i64, options: &SqliteOptions) -> Result<Self, SqliteError> {
-        // The same file under another name must give the same lock.
-        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let mut name = real.into_os_string();
+    fn take(
+        path: &Path,
+        real: &Path,
+        link: i64,
+        options: &SqliteOptions,
+    ) -> Result<Self, SqliteError> {
+        // The same file under another name gives the same lock.
+        let mut name = real.as_os_str().to_owned();
         name.push(format!("-link{link}.lock"));
         let lock_path = PathBuf::from(name);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| SqliteError::Lock {
-                path: lock_path.clone(),
-                error,
-            })?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self {
+        let failed = |error| SqliteError::Lock {
+            path: lock_path.clone(),
+            error,
+        };
+        loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&lock_path)
+                .map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(SqliteError::InUse {
+                        path: path.to_owned(),
+                        source_name: options.source.clone(),
+                        database: options.database.clone(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            let guard = Self {
                 link,
+                identity: Identity::of(&file.metadata().map_err(failed)?),
+                path: lock_path.clone(),
                 _locked: file,
-            }),
-            Err(TryLockError::WouldBlock) => Err(SqliteError::InUse {
-                path: path.to_owned(),
-                source_name: options.source.clone(),
-                database: options.database.clone(),
-            }),
-            Err(TryLockError::Error(error)) => Err(SqliteError::Lock {
-                path: lock_path,
-                error,
-            }),
+            };
+            // Whoever removes the lock file lets others in; they lock another one.
+            if guard.is_in_place().map_err(failed)? {
+                return Ok(guard);
+            }
         }
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        Ok(Identity::at(&self.path)? == Some(self.identity))
+    }
+
+    /// Fails if somebody has removed the lock file, so that another follower may be at work.
+    pub(super) fn check(&self) -> Result<(), SqliteError> {
+        let error = match self.is_in_place() {
+            Ok(true) => return Ok(()),
+            Ok(false) => io::Error::other("it was removed while it was held"),
+            Err(error) => error,
+        };
+        Err(SqliteError::Lock {
+            path: self.path.clone(),
+            error,
+        })
     }
 }

@@ -12,6 +12,7 @@ use super::SqliteOptions;
 use super::batch::{Batch, Change, Step};
 use super::error::{AtPath, SqliteError};
 use super::link::{Copy, CopyState, Link, read_cursor};
+use super::place::Place;
 use super::report::{Skipped, write_event_line};
 use super::schema::{self, Guard};
 use super::tables::{DataTable, Tables};
@@ -28,7 +29,7 @@ const SKIPPED_KEPT: u64 = 1000;
 pub(super) struct Store {
     connection: Connection,
     guard: Guard,
-    identity: Option<(u64, u64)>,
+    place: Place,
     keep_events: bool,
     tables: Tables,
     link: Link,
@@ -40,13 +41,13 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, SqliteError> {
-        let (connection, guard) = schema::open(path, options)?;
+        let (connection, place, guard) = schema::open(path, options)?;
         let link = Link::load(&connection, guard.link).at(path)?;
         let tombstones = Tombstones::load(&connection, guard.link).at(path)?;
         Ok(Self {
             connection,
             guard,
-            identity: schema::identity(path),
+            place,
             keep_events: options.event_log,
             tables: Tables::default(),
             link,
@@ -65,9 +66,19 @@ impl Store {
         })
     }
 
-    /// Whether the open file is the one that this path leads to.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
-        self.identity == schema::identity(path)
+    /// Fails if the open file is not where it is looked for, or another follower may be at work on it.
+    pub(super) fn check_place(&self, path: &Path) -> Result<(), SqliteError> {
+        if !self.place.is_current()? {
+            return Err(SqliteError::Moved {
+                path: path.to_owned(),
+            });
+        }
+        self.guard.check()
+    }
+
+    /// Leaves the file, wherever it is now, complete. No transaction is open.
+    pub(super) fn leave(&self) -> Result<(), SqliteError> {
+        self.place.leave(&self.connection)
     }
 
     pub(super) fn begin(&mut self) -> rusqlite::Result<()> {

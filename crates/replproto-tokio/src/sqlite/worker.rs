@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::SqliteOptions;
 use super::batch::Batch;
 use super::error::{AtPath, SqliteError};
-use super::schema;
 use super::store::Store;
+use crate::describe::describe;
 use crate::sink::{Applied, Stored};
 
 /// Where an answer goes.
@@ -69,12 +69,17 @@ impl Worker {
                 Request::Rollback(reply) => drop(reply.send(self.rollback())),
             }
         }
+        // A file that is not in its place must not be closed as it is.
+        if let Err(error) = self.rollback() {
+            tracing::warn!(error = %describe(&error), "the replica is not closed as it should be");
+        }
     }
 
     fn load(&mut self) -> Result<Stored, SqliteError> {
         if self.phase != Phase::Idle {
             return Err(SqliteError::OutOfOrder("load inside a transaction"));
         }
+        self.leave_if_moved()?;
         let store = match &mut self.store {
             Some(store) => store,
             None => self.store.insert(Store::open(&self.path, &self.options)?),
@@ -93,22 +98,21 @@ impl Worker {
     }
 
     fn commit(&mut self, cursor: Option<&Cursor>) -> Result<(), SqliteError> {
-        if self.has_moved() {
-            // What is confirmed must be where it is looked for.
-            self.phase = Phase::Failed;
-            return Err(SqliteError::Moved {
-                path: self.path.clone(),
-            });
-        }
+        // What is confirmed must be where it is looked for, so nothing is confirmed either if the file goes meanwhile.
+        self.check_place()?;
         self.step(Phase::Open, Phase::Idle, "commit", |store| {
             store.commit(cursor)
-        })
+        })?;
+        self.check_place()
     }
 
-    /// Whether the open file is no longer where it was.
-    fn has_moved(&self) -> bool {
+    fn check_place(&mut self) -> Result<(), SqliteError> {
         let store = self.store.as_ref();
-        store.is_some_and(|store| !store.is_at(&self.path))
+        let result = store.map_or(Ok(()), |store| store.check_place(&self.path));
+        if result.is_err() {
+            self.phase = Phase::Failed;
+        }
+        result
     }
 
     fn step<T>(
@@ -128,49 +132,34 @@ impl Worker {
 
     fn rollback(&mut self) -> Result<(), SqliteError> {
         self.phase = Phase::Idle;
-        let result = match &mut self.store {
-            Some(store) => store.rollback().at(&self.path),
-            None => Ok(()),
+        let Some(store) = &mut self.store else {
+            return Ok(());
         };
-        let has_moved = self.has_moved();
-        if result.is_err() || has_moved {
-            // Closing the file forgets the transaction as well. The next `load` opens it again.
+        let rolled_back = store.rollback().at(&self.path);
+        self.leave_if_moved()?;
+        if rolled_back.is_err() {
+            // Closing the file forgets the transaction as well.
             self.store = None;
         }
-        if has_moved {
-            schema::remove_orphans(&self.path);
-        }
-        result
+        rolled_back
     }
-}
 
-#[cfg(all(test, unix))]
-mod tests {
-    use crate::sink::Sink;
-    use crate::sqlite::testing::TempFile;
-    use crate::sqlite::{SqliteError, SqliteOptions, SqliteSink};
-    use crate::testing::at;
-    use replproto_core::StoredCursor;
-
-    #[tokio::test]
-    async fn nothing_is_kept_in_a_file_that_nobody_would_find() {
-        let file = TempFile::new("moved");
-        let options = SqliteOptions::new("node-a", "data");
-        let mut sink = SqliteSink::open(file.path(), options).await.unwrap();
-        let elsewhere = file.path().with_extension("old");
-        for is_removed in [true, false] {
-            sink.begin().await.unwrap();
-            sink.commit(Some(at(1.0))).await.unwrap();
-            sink.begin().await.unwrap();
-            if is_removed {
-                std::fs::remove_file(file.path()).unwrap();
-            } else {
-                std::fs::rename(file.path(), &elsewhere).unwrap();
+    /// Closes a file that is not the one to go on with. The next `load` opens that.
+    fn leave_if_moved(&mut self) -> Result<(), SqliteError> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        match store.check_place(&self.path) {
+            Ok(()) => return Ok(()),
+            Err(SqliteError::Moved { path }) => {
+                store.leave()?;
+                tracing::warn!(path = %path.display(), "the replica was removed or replaced; what is there now is gone on with");
             }
-            let error = sink.commit(Some(at(2.0))).await.unwrap_err();
-            assert!(matches!(error, SqliteError::Moved { .. }), "{error:?}");
-            sink.rollback().await.unwrap();
-            assert_eq!(sink.load().await.unwrap().cursor, StoredCursor::Absent);
+            // Opening it again takes the lock, unless another follower has it now.
+            Err(SqliteError::Lock { .. }) => {}
+            Err(error) => return Err(error),
         }
+        self.store = None;
+        Ok(())
     }
 }
