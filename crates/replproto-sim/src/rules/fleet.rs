@@ -20,6 +20,8 @@ struct Fleet {
     interval: Duration,
     now: Instant,
     workers: BTreeSet<WorkerId>,
+    /// Those of them that are about to die.
+    dismissed: BTreeSet<WorkerId>,
     sessions: BTreeMap<u64, Session>,
     /// The links that are to run, and when the last worker's death lets each start that lost its worker by it.
     wanted: BTreeMap<u64, Option<Instant>>,
@@ -49,6 +51,7 @@ pub(super) fn check(seed: u64) -> Result {
         interval,
         now: Instant::ZERO,
         workers: BTreeSet::new(),
+        dismissed: BTreeSet::new(),
         sessions: BTreeMap::new(),
         wanted: BTreeMap::new(),
         next_at: Instant::ZERO,
@@ -60,8 +63,9 @@ pub(super) fn check(seed: u64) -> Result {
     }
     for _ in 0..STEPS {
         match rng.below(20) {
-            0 => fleet.kill(&mut rng),
-            1..4 => fleet.add(rng.below(links)),
+            0 => fleet.kill_one(&mut rng),
+            1 => fleet.dismiss(&mut rng)?,
+            2..4 => fleet.add(rng.below(links)),
             4..6 => fleet.remove(rng.below(links)),
             6..12 => fleet.end_one(&mut rng),
             _ => {
@@ -74,6 +78,9 @@ pub(super) fn check(seed: u64) -> Result {
     while !fleet.ending().is_empty() {
         fleet.end_one(&mut rng);
         fleet.carry_out()?;
+    }
+    while let Some(&dismissed) = fleet.dismissed.first() {
+        fleet.kill(dismissed);
     }
     fleet.pass(REST, false)?;
     fleet.carry_out()?;
@@ -118,12 +125,33 @@ impl Fleet {
         }
     }
 
-    fn kill(&mut self, rng: &mut Rng) {
+    fn one_worker(&self, rng: &mut Rng) -> Option<WorkerId> {
         let living: Vec<WorkerId> = self.workers.iter().copied().collect();
-        let Some(&dead) = living.get(rng.below(living.len() as u64) as usize) else {
-            return;
+        let index = rng.below(living.len() as u64) as usize;
+        living.get(index).copied()
+    }
+
+    /// A worker that was told to die takes its time for it.
+    fn dismiss(&mut self, rng: &mut Rng) -> Result {
+        let Some(worker) = self.one_worker(rng) else {
+            return Ok(());
         };
+        let is_new = self.dismissed.insert(worker);
+        let is_told = self.roster.dismiss(worker) == is_new;
+        hold("workers", is_told, || {
+            format!("worker {} is dismissed twice", worker.index())
+        })
+    }
+
+    fn kill_one(&mut self, rng: &mut Rng) {
+        if let Some(worker) = self.one_worker(rng) {
+            self.kill(worker);
+        }
+    }
+
+    fn kill(&mut self, dead: WorkerId) {
         self.workers.remove(&dead);
+        self.dismissed.remove(&dead);
         let wanted = &mut self.wanted;
         self.sessions.retain(|link, session| {
             if session.worker != dead {
@@ -188,6 +216,9 @@ impl Fleet {
     fn start(&mut self, link: u64, id: SessionId, worker: WorkerId, is_reassigned: bool) -> Result {
         hold("sessions", self.workers.contains(&worker), || {
             format!("link {link} starts on a dead worker")
+        })?;
+        hold("workers", !self.dismissed.contains(&worker), || {
+            format!("link {link} starts on a worker that is about to die")
         })?;
         let Some(starts_at) = self.wanted.get_mut(&link).map(Option::take) else {
             return hold("sessions", false, || {
