@@ -11,8 +11,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 /// Owns registrations and tasks: closing it unmakes all of them, the newest first, and what is made after the close is unmade
 /// on the spot (`protocol.md` section 13).
 ///
-/// Clones are handles of one scope; when the last one is dropped, the scope closes without waiting for its tasks. What
-/// several steps make is taken back as a whole if they share a [`child`](Self::child).
+/// Clones are handles of one scope; when the last one is dropped, the scope closes without waiting for its tasks, nor for
+/// an undo that another thread is running. What several steps make is taken back as a whole if they share a
+/// [`child`](Self::child).
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -43,9 +44,7 @@ struct Handle(Arc<Inner>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.abort();
-        self.0.undo_all();
-        self.0.on_change();
+        self.0.abandon();
     }
 }
 
@@ -109,7 +108,8 @@ impl Scope {
 
     /// Something has been registered that `undo` removes. It is called once: at the close, or now if that has been.
     ///
-    /// A panic of it is logged, and keeps nothing else from being unmade.
+    /// A panic of it is logged, and keeps nothing else from being unmade. It should own no handle of this scope: with one,
+    /// dropping the other handles undoes nothing, and only [`close`](Self::close) does.
     pub fn register(&self, undo: impl FnOnce() + Send + 'static) {
         let mut state = self.inner().state();
         if state.is_closed {
@@ -170,7 +170,8 @@ impl Scope {
     }
 
     /// Unmakes everything and waits until that is done. All tasks are aborted at once; registrations are undone the newest
-    /// first, and each only when the tasks that are newer have ended. Once that is done this does nothing.
+    /// first, and each only when the tasks and the undos that are newer have ended, whoever runs them. Once that is done this
+    /// does nothing.
     ///
     /// A task of the scope cannot wait for its own end; it drops its handle instead.
     ///
@@ -188,6 +189,11 @@ impl Scope {
                 Step::Done => return,
             }
         }
+    }
+
+    /// Closes as dropping the last handle does, whoever has others.
+    pub(crate) fn abandon(&self) {
+        self.inner().abandon();
     }
 
     /// Whether the scope is closed, or being closed.
@@ -262,6 +268,13 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Closes the scope, and waits for nothing.
+    fn abandon(&self) {
+        self.abort();
+        self.undo_all();
+        self.on_change();
+    }
+
     /// Closes the scope, and makes its tasks end.
     fn abort(&self) {
         let mut children = Vec::new();
@@ -282,9 +295,12 @@ impl Inner {
     /// Unmakes the newest member, unless it has to be waited for.
     fn undo_newest(&self) -> Step {
         let state = self.state();
+        if state.undoing > 0 {
+            return Step::Wait;
+        }
         match state.members.last_key_value() {
-            None if state.undoing == 0 => Step::Done,
-            None | Some((_, Member::Task(_))) => Step::Wait,
+            None => Step::Done,
+            Some((_, Member::Task(_))) => Step::Wait,
             Some((&number, Member::Child(child))) => {
                 let child = child.clone();
                 drop(state);
@@ -309,6 +325,10 @@ impl Inner {
         let mut above = u64::MAX;
         loop {
             let state = self.state();
+            if state.undoing > 0 {
+                // A close runs it, here or above, and goes on with the rest.
+                return;
+            }
             let Some((&number, member)) = state.members.range(..above).next_back() else {
                 return;
             };

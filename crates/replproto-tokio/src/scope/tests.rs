@@ -1,6 +1,8 @@
 use std::future::{pending, poll_fn, ready};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::mpsc;
 use std::task::Poll;
+use std::thread;
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -219,12 +221,64 @@ async fn a_close_that_is_dropped_is_finished_by_the_next() {
     scope.spawn(book.task("task"));
     {
         let mut close = pin!(scope.close());
-        let poll = poll_fn(|context| Poll::Ready(close.as_mut().poll(context).is_pending()));
-        assert!(poll.await);
+        assert!(!is_ready(close.as_mut()).await);
     }
     assert!(scope.is_closed());
     scope.close().await;
     assert_eq!(book.read(), ["task", "first"]);
+}
+
+/// Polls a future once: whether it is ready.
+async fn is_ready(future: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let mut future = future;
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
+}
+
+#[tokio::test]
+async fn an_undo_waits_for_a_newer_one_that_another_close_runs() {
+    for is_below in [false, true] {
+        let (scope, book) = (Scope::new(), Book::default());
+        scope.register(book.undo("first"));
+        let child = scope.child();
+        let owner = if is_below { &child } else { &scope };
+        owner.register(book.undo("second"));
+        let (began, has_begun) = mpsc::channel();
+        let (finish, may_finish) = mpsc::channel();
+        let newest = book.undo("third");
+        owner.register(move || {
+            began.send(()).unwrap();
+            may_finish.recv().unwrap();
+            newest();
+        });
+        let other = scope.clone();
+        let elsewhere = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(other.close());
+        });
+        has_begun.recv().unwrap();
+        let mut close = pin!(scope.close());
+        assert!(!is_ready(close.as_mut()).await);
+        drop(child);
+        assert_eq!(book.read(), [""; 0], "the newest is still being undone");
+        finish.send(()).unwrap();
+        close.await;
+        elsewhere.join().unwrap();
+        assert_eq!(book.read(), ["third", "second", "first"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_abandoned_is_undone_whoever_has_handles() {
+    let (scope, book) = (Scope::new(), Book::default());
+    let (own, undo) = (scope.clone(), book.undo("undone"));
+    scope.register(move || {
+        // One that came too late would be undone on the spot.
+        own.register(undo);
+    });
+    scope.abandon();
+    assert_eq!(book.read(), ["undone"]);
+    assert!(scope.is_closed());
+    assert_eq!(Arc::strong_count(&scope.handle), 1, "the cycle is broken");
 }
 
 #[test]
