@@ -18,8 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use replproto_tokio::{
-    ConnectError, Ended, Endpoint, FileBlobStore, LinkConfig, LinkKey, LinkSetup, LinkStatus,
-    MemoryBudget, RunEnd, Scope, SqliteOptions, SqliteSink, Supervisor, SupervisorOptions,
+    ConnectError, Ended, Endpoint, FileBlobStore, LinkConfig, LinkKey, LinkResult, LinkSetup,
+    LinkStatus, MemoryBudget, Scope, SqliteOptions, SqliteSink, Supervisor, SupervisorOptions,
 };
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -198,7 +198,7 @@ impl Fleet {
                 // file, so it can be added again and goes on where it was.
                 Order::Remove(peer) => {
                     let ended = supervisor.remove(&fleet.key(&peer)).await;
-                    writeln!(out, "{peer}: removed, {}", summary(ended.as_ref()))?;
+                    writeln!(out, "{peer}: removed, {}", summary(&ended))?;
                 }
                 Order::Status => {
                     for link in supervisor.links() {
@@ -214,7 +214,7 @@ impl Fleet {
         }
         // Each link reads no more, stores and confirms what it has in hand, and ends.
         for (link, ended) in supervisor.drain(DRAIN_LIMIT).await {
-            writeln!(out, "{}: {}", link.peer, summary(ended.as_ref()))?;
+            writeln!(out, "{}: {}", link.peer, summary(&ended))?;
         }
         Ok(())
     }
@@ -238,9 +238,11 @@ fn line(link: &LinkStatus) -> String {
     line
 }
 
-fn summary(ended: Option<&RunEnd>) -> String {
-    let Some(end) = ended else {
-        return "not running".to_owned();
+fn summary(ended: &LinkResult) -> String {
+    let end = match ended {
+        Ok(Some(end)) => end,
+        Ok(None) => return "not running".to_owned(),
+        Err(error) => return format!("failed while it ended: {error}"),
     };
     let how = match end.how {
         Ended::Drained => "all in hand is stored",

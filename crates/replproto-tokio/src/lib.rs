@@ -98,7 +98,8 @@ pub use sqlite::{
     SqliteSink,
 };
 pub use supervisor::{
-    LinkKey, LinkSetup, LinkStatus, Supervisor, SupervisorCounters, SupervisorOptions,
+    LinkFailure, LinkKey, LinkResult, LinkSetup, LinkStatus, Supervisor, SupervisorCounters,
+    SupervisorOptions,
 };
 /// The library behind [`TlsConfig`], for those who make a configuration of their own.
 #[cfg(feature = "tls")]

@@ -17,29 +17,32 @@ impl Drop for Closes {
 }
 
 /// Runs until the supervisor is closed and its workers are gone.
-pub(super) async fn run(shared: Arc<Shared>, spawn: Box<Spawn>) {
+pub(super) fn run(shared: Arc<Shared>, spawn: Box<Spawn>) -> impl Future<Output = ()> + Send {
+    // At once: a future that is dropped before it is polled closes too.
     let shared = Closes(shared);
-    let shared = &shared.0;
-    loop {
-        for thread in shared.take_exited() {
-            // It has said that it is gone, so this takes no time worth mentioning.
-            if thread.join().is_err() {
-                tracing::error!("a worker panicked");
+    async move {
+        let shared = &shared.0;
+        loop {
+            for thread in shared.take_exited() {
+                // It has said that it is gone, so this takes no time worth mentioning.
+                if thread.join().is_err() {
+                    tracing::error!("a worker panicked");
+                }
             }
-        }
-        if shared.is_over() {
-            return;
-        }
-        let next = shared.carry_out(&*spawn);
-        let due = async {
-            match next {
-                Some(next) => sleep_until(next).await,
-                None => pending().await,
+            if shared.is_over() {
+                return;
             }
-        };
-        tokio::select! {
-            () = shared.changed() => {}
-            () = due => {}
+            let next = shared.carry_out(&*spawn);
+            let due = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = shared.changed() => {}
+                () = due => {}
+            }
         }
     }
 }
@@ -53,9 +56,10 @@ mod tests {
 
     use replproto_core::WorkerId;
     use tokio::sync::mpsc;
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::run::Stop;
     use crate::supervisor::SupervisorOptions;
     use crate::supervisor::link::LinkKey;
     use crate::supervisor::shared::{Start, Worker};
@@ -87,6 +91,60 @@ mod tests {
             let orders = Some(orders);
             Ok(Worker { orders, thread })
         })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn links_that_lost_their_worker_start_an_interval_apart_unless_they_are_removed() {
+        let interval = Duration::from_millis(70);
+        let options = SupervisorOptions {
+            workers: 2,
+            reassignment_interval: interval,
+            ..SupervisorOptions::default()
+        };
+        let shared = Arc::new(Shared::new(&options));
+        for number in 0..LINKS {
+            assert!(shared.add(LinkKey::new("data", &number.to_string())));
+        }
+        // Workers that tell what they are given, and when.
+        let (given, mut starts) = mpsc::unbounded_channel();
+        let spawn = Box::new(move |worker| {
+            let (orders, mut inbox) = mpsc::unbounded_channel::<Start>();
+            let given = given.clone();
+            tokio::spawn(async move {
+                while let Some(start) = inbox.recv().await {
+                    let _ = given.send((worker, start, Instant::now()));
+                }
+            });
+            let (orders, thread) = (Some(orders), thread::spawn(|| {}));
+            Ok(Worker { orders, thread })
+        });
+        let control = tokio::spawn(run(shared.clone(), spawn));
+        let mut lost = Vec::new();
+        let mut dead = None;
+        for _ in 0..LINKS {
+            let (worker, start, _) = starts.recv().await.expect("a link starts");
+            if *dead.get_or_insert(worker) == worker {
+                lost.push(start.link);
+            }
+        }
+        lost.sort();
+        assert_eq!(lost.len(), LINKS / 2);
+        shared.exited(dead.expect("a worker"));
+        let mut last = Instant::now();
+        for link in &lost[LINKS / 4..] {
+            let removed = shared.remove(|key| key == link, Stop::shutdown);
+            assert_eq!(removed.len(), 1);
+        }
+        for link in &lost[..LINKS / 4] {
+            let (_, start, at) = starts.recv().await.expect("it starts again");
+            assert_eq!(start.link, *link);
+            assert!(at - last >= interval);
+            last = at;
+        }
+        assert_eq!(shared.counters().reassignments, LINKS as u64 / 4);
+        assert!(shared.links().iter().all(|link| link.worker.is_some()));
+        shared.close();
+        control.abort();
     }
 
     #[tokio::test]

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use replproto_core::Name;
+use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::link::LinkConfig;
 use crate::progress::Snapshot;
-use crate::run::RunOptions;
+use crate::run::{RunEnd, RunOptions};
 
 /// Which link: there is at most one for each database and peer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +46,8 @@ pub struct LinkSetup<S, B> {
     pub sink: S,
     /// Where the bytes of blobs go.
     pub blobs: B,
-    /// How to go about it. [`RunOptions::stop`] is replaced: the supervisor ends its links.
+    /// How to go about it. [`RunOptions::stop`] is replaced: the supervisor ends its links. A run that ends by itself, for
+    /// [`RunOptions::until_idle`] or [`RunOptions::deadline`], counts as a failure and is followed by another.
     pub options: RunOptions,
 }
 
@@ -60,6 +62,14 @@ impl<S, B> LinkSetup<S, B> {
         }
     }
 }
+
+/// How a link ended that was to end: `None` if there was no run of it, or its worker died with it.
+pub type LinkResult = Result<Option<RunEnd>, LinkFailure>;
+
+/// Why the run of a link failed that was to end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct LinkFailure(pub(super) Arc<str>);
 
 /// What can be seen of a link.
 #[derive(Clone, Debug)]

@@ -15,11 +15,11 @@ use std::time::Duration;
 use replproto_core::Backoff;
 use tokio::task::JoinHandle;
 
-pub use self::link::{LinkKey, LinkSetup, LinkStatus};
+pub use self::link::{LinkFailure, LinkKey, LinkResult, LinkSetup, LinkStatus};
 use self::shared::Shared;
 use crate::blobs::BlobStore;
 use crate::budget::MemoryBudget;
-use crate::run::{RunEnd, Stop};
+use crate::run::Stop;
 use crate::scope::Scope;
 use crate::sink::Sink;
 
@@ -72,6 +72,12 @@ use crate::sink::Sink;
 /// A worker that dies takes its sinks with it, whatever they are doing. What a sink does on threads of its own may then
 /// finish late, and must not come after what the next sink of the link does: a sink has to be opened under a lock that the last
 /// one holds until it has finished, as `SqliteSink` is.
+///
+/// A store that never answers is waited for, because nothing else may begin beside it: its link stays on its worker, and
+/// [`remove`](Self::remove) stays pending. [`kill_worker`](Self::kill_worker) takes the sink away from it. Only at the
+/// end of the supervisor a store is left to itself when the [patience](crate::RunOptions::patience) with it is over.
+///
+/// What a sink costs is added to each link: an `SqliteSink` has a thread of its own, and a cache of pages that grows to 4 MiB.
 #[derive(Debug)]
 pub struct Supervisor {
     shared: Arc<Shared>,
@@ -140,21 +146,28 @@ impl Supervisor {
         Self { shared, control }
     }
 
-    /// A link is wanted from now on. `false`: it is already.
+    /// A link is wanted from now on. `false`: it is already, or no link starts any more, because the runtime that the
+    /// supervisor was started in is gone.
     pub fn add(&self, link: LinkKey) -> bool {
         self.shared.add(link)
     }
 
-    /// A link is not wanted any more. The future waits until nothing of it is left, and tells how its run ended, if there
-    /// was one. Nothing but this, and the end of the supervisor, ends a link for good.
+    /// A link is not wanted any more. The future waits until its run and its sink are gone, and tells how the run ended, if
+    /// there was one. Nothing but this, and the end of the supervisor, ends a link for good.
+    ///
+    /// It waits for as long as the sink takes to close: for ever if the store never answers, unless the worker is
+    /// [killed](Self::kill_worker) or the supervisor ends. What a blob store still does on a thread beside the
+    /// worker, in a step that the run did not wait for, may finish a little later.
     ///
     /// # Cancel safety
     /// The link is removed when this is called. The future only waits.
-    pub fn remove(&self, link: &LinkKey) -> impl Future<Output = Option<RunEnd>> + use<> {
+    pub fn remove(&self, link: &LinkKey) -> impl Future<Output = LinkResult> + use<> {
         let removed = self.shared.remove(|key| key == link, Stop::shutdown);
         async move {
-            let removed = removed.into_iter().next()?;
-            removed.over().await
+            match removed.into_iter().next() {
+                Some(removed) => removed.over().await,
+                None => Ok(None),
+            }
         }
     }
 
@@ -199,8 +212,12 @@ impl Supervisor {
         self.shared.counters()
     }
 
-    /// Makes a worker die with all that it is doing, and leave its links to the others. What has begun on threads beside it,
-    /// such as an operation on a file, ends first. `false`: there is no worker of this number (from 0 on) at the moment.
+    /// Makes a worker die with all that it is doing, and leave its links to the others. `false`: there is no worker of this
+    /// number (from 0 on) at the moment, or it is dying already.
+    ///
+    /// It dies between two steps of its links, and what has begun on the blocking threads of its runtime, such as an operation
+    /// on a file or the look-up of a name, ends first. Until then it keeps its place and its links: while code blocks the
+    /// worker's thread, or a slow resolver answers, they run nowhere else.
     pub fn kill_worker(&self, index: usize) -> bool {
         self.shared.kill_worker(index)
     }
@@ -208,23 +225,29 @@ impl Supervisor {
     /// Ends all links and all workers, and waits until nothing is left of them. Tells how the run of each link ended, if
     /// there was one.
     ///
+    /// A sink that does not close within the [patience](crate::RunOptions::patience) of its run is dropped: its store is left to
+    /// itself, and may still be at work. What blocks the thread of a worker, or a blocking thread of its runtime, is waited
+    /// for; dropping the future, as with a time limit, is the way out.
+    ///
     /// # Cancel safety
-    /// Dropping the future drops the supervisor: a store that does not answer is left to itself then.
-    pub async fn shutdown(self) -> Vec<(LinkKey, Option<RunEnd>)> {
+    /// Dropping the future drops the supervisor: what does not answer is left to itself then.
+    pub async fn shutdown(self) -> Vec<(LinkKey, LinkResult)> {
         self.end(Stop::shutdown).await
     }
 
-    /// The same in order: each link reads no more, finishes and confirms what it has in hand, and ends; at the latest after
-    /// `limit`.
+    /// The same in order: each link reads no more, finishes and confirms what it has in hand, and ends. After `limit` it ends
+    /// with what is done then, and a store that does not answer is left to itself as by [`shutdown`](Self::shutdown).
     ///
     /// # Cancel safety
-    /// Dropping the future drops the supervisor.
-    pub async fn drain(self, limit: Duration) -> Vec<(LinkKey, Option<RunEnd>)> {
+    /// As for [`shutdown`](Self::shutdown).
+    pub async fn drain(self, limit: Duration) -> Vec<(LinkKey, LinkResult)> {
         self.end(|stop| stop.drain(limit)).await
     }
 
-    async fn end(mut self, halt: impl Fn(&Stop)) -> Vec<(LinkKey, Option<RunEnd>)> {
+    async fn end(mut self, halt: impl Fn(&Stop)) -> Vec<(LinkKey, LinkResult)> {
+        self.shared.end();
         let mut ends = Vec::new();
+        // All of them end meanwhile; this only collects how.
         for removed in self.shared.remove(|_| true, halt) {
             ends.push((removed.link.clone(), removed.over().await));
         }
@@ -244,6 +267,7 @@ impl Drop for Supervisor {
 
 async fn all_over(removed: Vec<shared::Removed>) {
     for removed in removed {
-        removed.over().await;
+        // How it went is in the log, if it did not go well.
+        let _ = removed.over().await;
     }
 }

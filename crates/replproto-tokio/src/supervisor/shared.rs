@@ -9,11 +9,11 @@ use std::thread;
 use replproto_core::{Assignment, Instant, ReassignmentSchedule, Roster, SessionId, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::link::{LinkKey, LinkStatus};
+use super::link::{LinkKey, LinkResult, LinkStatus};
 use super::{SupervisorCounters, SupervisorOptions};
 use crate::driver::Clock;
 use crate::progress::Snapshot;
-use crate::run::{RunEnd, Stop};
+use crate::run::Stop;
 
 /// The roster, and who carries out what it says. All that happens is told to it under one lock, so that it is told in order.
 pub(super) struct Shared {
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     clock: Clock,
     /// There may be something to do for the control task.
     changed: Notify,
+    /// All links end, and none starts again.
+    is_ending: watch::Sender<bool>,
 }
 
 struct State {
@@ -46,7 +48,8 @@ struct Seen {
 
 struct Session {
     stop: Stop,
-    waiters: Vec<oneshot::Sender<Option<RunEnd>>>,
+    /// Who waits for its end.
+    waiters: Vec<oneshot::Sender<LinkResult>>,
 }
 
 /// Starts a worker.
@@ -70,14 +73,17 @@ pub(super) struct Start {
 pub(super) struct Removed {
     pub(super) link: LinkKey,
     /// Its session has yet to end.
-    over: Option<oneshot::Receiver<Option<RunEnd>>>,
+    over: Option<oneshot::Receiver<LinkResult>>,
 }
 
 impl Removed {
     /// Waits until nothing of its session is left.
-    pub(super) async fn over(self) -> Option<RunEnd> {
-        // Whoever knows is gone only when the session is.
-        self.over?.await.ok().flatten()
+    pub(super) async fn over(self) -> LinkResult {
+        match self.over {
+            // Whoever knows is gone only when the session is.
+            Some(over) => over.await.unwrap_or(Ok(None)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -98,13 +104,14 @@ impl Shared {
             }),
             clock: Clock::start(),
             changed: Notify::new(),
+            is_ending: watch::Sender::new(false),
         }
     }
 
     pub(super) fn add(&self, link: LinkKey) -> bool {
         let is_new = {
             let mut state = self.state();
-            let is_new = state.roster.add(link.clone());
+            let is_new = !state.is_closed && state.roster.add(link.clone());
             if is_new {
                 state.links.insert(link, Seen::new());
             }
@@ -167,6 +174,17 @@ impl Shared {
         state.roster.dismiss(worker)
     }
 
+    /// From now on no store is waited for beyond the patience of its run.
+    pub(super) fn end(&self) {
+        self.is_ending.send_replace(true);
+    }
+
+    /// Waits for that.
+    pub(super) async fn ending(&self) {
+        // There is a sender as long as this is.
+        let _ = self.is_ending.subscribe().wait_for(|ending| *ending).await;
+    }
+
     /// All workers end, and no other starts.
     pub(super) fn close(&self) {
         {
@@ -202,7 +220,7 @@ impl Shared {
     }
 
     /// Nothing is left of a session.
-    pub(super) fn ended(&self, link: &LinkKey, session: SessionId, end: Option<&RunEnd>) {
+    pub(super) fn ended(&self, link: &LinkKey, session: SessionId, end: &LinkResult) {
         {
             let mut state = self.state();
             state.roster.ended(self.clock.now(), link, session);
@@ -242,34 +260,65 @@ impl Shared {
 
     /// Does what is due, and says when something else is.
     pub(super) fn carry_out(&self, spawn: &Spawn) -> Option<tokio::time::Instant> {
-        let mut state = self.state();
-        let now = self.clock.now();
-        while !state.is_closed {
-            let Some(assignment) = state.roster.poll(now) else {
-                let next = state.roster.poll_timeout()?;
-                return Some(self.clock.moment(next));
-            };
-            match assignment {
-                Assignment::StartWorker { worker } => state.start_worker(now, worker, spawn),
-                Assignment::StartLink {
-                    link,
-                    session,
-                    worker,
-                    is_reassigned,
-                } => {
-                    let index = worker.index();
-                    tracing::debug!(%link, worker = index, is_reassigned, "a link starts");
-                    state.start_link(link, session, worker);
+        loop {
+            let done = {
+                let mut state = self.state();
+                if state.is_closed {
+                    return None;
                 }
-                Assignment::StopLink { session, .. } => state.stop(session),
-            }
+                // Read for each: the roster keeps starts apart by when they are, not by when they were due.
+                let now = self.clock.now();
+                match state.roster.poll(now) {
+                    Some(assignment) => state.carry_out(now, assignment, spawn),
+                    None => {
+                        let next = state.roster.poll_timeout()?;
+                        return Some(self.clock.moment(next));
+                    }
+                }
+            };
+            done.log();
         }
-        None
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiters(&self, session: SessionId) -> usize {
+        self.state().sessions[&session].waiters.len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic is done under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has been carried out, to be logged when the lock is free: whoever hears of it may ask for the links.
+enum Done {
+    NoWorker(WorkerId, io::Error),
+    Started {
+        link: LinkKey,
+        worker: WorkerId,
+        is_reassigned: bool,
+    },
+    Quietly,
+}
+
+impl Done {
+    fn log(self) {
+        match self {
+            Self::NoWorker(worker, error) => {
+                let worker = worker.index();
+                tracing::error!(%error, worker, "a worker cannot be started");
+            }
+            Self::Started {
+                link,
+                worker,
+                is_reassigned,
+            } => {
+                let worker = worker.index();
+                tracing::debug!(%link, worker, is_reassigned, "a link starts");
+            }
+            Self::Quietly => {}
+        }
     }
 }
 
@@ -281,20 +330,40 @@ impl State {
         let over = session.map(|session| {
             halt(&session.stop);
             let (over, waiter) = oneshot::channel();
+            session.waiters.retain(|waiter| !waiter.is_closed());
             session.waiters.push(over);
             waiter
         });
         Removed { link, over }
     }
 
-    fn start_worker(&mut self, now: Instant, id: WorkerId, spawn: &Spawn) {
-        match spawn(id) {
-            Ok(worker) => drop(self.workers.insert(id, worker)),
-            Err(error) => {
-                tracing::error!(%error, worker = id.index(), "a worker cannot be started");
-                self.died(now, id);
+    fn carry_out(&mut self, now: Instant, assignment: Assignment<LinkKey>, spawn: &Spawn) -> Done {
+        match assignment {
+            Assignment::StartWorker { worker } => match spawn(worker) {
+                Ok(started) => {
+                    self.workers.insert(worker, started);
+                }
+                Err(error) => {
+                    self.died(now, worker);
+                    return Done::NoWorker(worker, error);
+                }
+            },
+            Assignment::StartLink {
+                link,
+                session,
+                worker,
+                is_reassigned,
+            } => {
+                self.start_link(link.clone(), session, worker);
+                return Done::Started {
+                    link,
+                    worker,
+                    is_reassigned,
+                };
             }
+            Assignment::StopLink { session, .. } => self.stop(session),
         }
+        Done::Quietly
     }
 
     fn start_link(&mut self, link: LinkKey, id: SessionId, worker: WorkerId) {
@@ -332,14 +401,14 @@ impl State {
 
     fn died(&mut self, now: Instant, worker: WorkerId) {
         for session in self.roster.died(now, worker) {
-            self.over(session, None);
+            self.over(session, &Ok(None));
         }
     }
 
-    fn over(&mut self, session: SessionId, end: Option<&RunEnd>) {
+    fn over(&mut self, session: SessionId, end: &LinkResult) {
         if let Some(session) = self.sessions.remove(&session) {
             for waiter in session.waiters {
-                let _ = waiter.send(end.cloned());
+                let _ = waiter.send(end.clone());
             }
         }
     }

@@ -67,8 +67,8 @@ where
     })
 }
 
-/// Runs links until nobody gives orders any more. With the runtime all of them are gone, and what they do on its other
-/// threads is done.
+/// Runs links until nobody gives orders any more. When it returns all of them are gone, and what they do on the other
+/// threads of the runtime is done.
 fn work<F, R, S, B, E>(
     runner: &Arc<Runner<F>>,
     mut orders: mpsc::UnboundedReceiver<Start>,
@@ -81,6 +81,8 @@ where
     E: Into<Box<dyn Error + Send + Sync>> + 'static,
 {
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    // Sessions are dropped before it: what undoes them may use the runtime.
+    let _context = runtime.enter();
     // Sessions stay on this thread, so that what they are made of need not be fit for others.
     let sessions = LocalSet::new();
     sessions.block_on(&runtime, async {
@@ -88,7 +90,5 @@ where
             spawn_local(runner.clone().session(start));
         }
     });
-    drop(sessions);
-    drop(runtime);
     Ok(())
 }
