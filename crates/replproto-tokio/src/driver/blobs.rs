@@ -112,7 +112,7 @@ enum Outcome {
     Aborted,
 }
 
-/// Tells the core how a transfer ended, also if the store panicked.
+/// Tells the core how a transfer ended, also if the store panicked or the task was aborted.
 struct Report {
     blob: BlobId,
     exchange: Arc<Exchange>,
@@ -134,9 +134,14 @@ impl Report {
 impl Drop for Report {
     fn drop(&mut self) {
         if !self.is_made {
+            let why = if std::thread::panicking() {
+                "the blob store panicked"
+            } else {
+                "it was given up with its link"
+            };
             self.exchange.answer(Input::BlobFailed {
                 blob: self.blob,
-                why: "the blob store panicked".into(),
+                why: why.into(),
             });
         }
     }
@@ -190,5 +195,66 @@ async fn transfer<B: BlobStore>(
                 return Err(error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::MemoryBlobStore;
+    use crate::driver::clock::Clock;
+    use crate::driver::exchange::Answers;
+    use replproto_core::Epoch;
+
+    const BLOB: BlobId = BlobId {
+        epoch: Epoch(1),
+        number: 0,
+    };
+
+    fn report(exchange: &Arc<Exchange>) -> Report {
+        Report {
+            blob: BLOB,
+            exchange: exchange.clone(),
+            is_made: false,
+        }
+    }
+
+    fn why(exchange: &Exchange) -> String {
+        let mut answers = Answers::default();
+        exchange.take_answers(&mut answers);
+        match answers.inputs.as_slice() {
+            [Input::BlobFailed { why, .. }] => why.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_store_that_panics_is_said_to() {
+        let exchange = Arc::new(Exchange::new(Clock::start()));
+        let scope = Scope::new();
+        let mut tasks = BlobTasks::new(
+            Arc::new(MemoryBlobStore::new()),
+            exchange.clone(),
+            scope.clone(),
+        );
+        let info = BlobInfo {
+            peer: "node-a".into(),
+            database: "data".into(),
+            file: "x".into(),
+            size: None,
+        };
+        tasks.open(BLOB, info);
+        scope.close().await;
+        assert_eq!(why(&exchange), "it was given up with its link");
+
+        let panicking = tokio::spawn({
+            let report = report(&exchange);
+            async move {
+                let _report = report;
+                panic!("on purpose");
+            }
+        });
+        assert!(panicking.await.unwrap_err().is_panic());
+        assert_eq!(why(&exchange), "the blob store panicked");
     }
 }

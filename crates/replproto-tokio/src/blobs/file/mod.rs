@@ -1,8 +1,9 @@
 //! Blobs as files.
 
+mod folder;
 mod list;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::folder::{Folders, create_folder, flush_folder};
 pub use self::list::{SavedBlob, SavedBlobs};
 use super::path::blob_path;
 use super::{BlobInfo, BlobStore, BlobWriter};
@@ -28,11 +30,8 @@ pub struct FileBlobStore {
 
 #[derive(Debug)]
 struct Shared {
-    root: PathBuf,
-    unfinished: PathBuf,
+    folders: Folders,
     next: AtomicU64,
-    /// Locked by every user of the folder, so that none removes the unfinished files of another.
-    _in_use: File,
 }
 
 /// The folder of unfinished files. No escaped name of a node is like it.
@@ -40,9 +39,6 @@ const UNFINISHED: &str = "%tmp";
 
 /// Ends the names of our unfinished files.
 const UNFINISHED_SUFFIX: &str = ".part";
-
-/// The lock file in that folder.
-const LOCK: &str = "lock";
 
 /// Smaller pieces are collected up to this many bytes before they are written.
 const COLLECTED_BYTES: usize = 16 << 10;
@@ -105,34 +101,17 @@ impl FileBlobStore {
     }
 
     fn open_now(root: PathBuf) -> Result<Self, BlobFileError> {
-        let unfinished = root.join(UNFINISHED);
-        create_folder(&unfinished)?;
-        let lock = unfinished.join(LOCK);
-        let in_use = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock)
-            .during("open", &lock)?;
-        if in_use.try_lock().is_ok() {
-            // Nobody else uses the folder, so every unfinished file is left over.
-            remove_unfinished(&unfinished)?;
-            in_use.unlock().during("unlock", &lock)?;
-        }
-        in_use.lock_shared().during("lock", &lock)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                root,
-                unfinished,
+                folders: Folders::open(root)?,
                 next: AtomicU64::new(0),
-                _in_use: in_use,
             }),
         })
     }
 
     /// Where a blob is, or would be, kept.
     pub fn path(&self, peer: &str, database: &str, file: &str) -> PathBuf {
-        blob_path(&self.shared.root, peer, database, file)
+        blob_path(&self.shared.folders.root, peer, database, file)
     }
 
     /// All blobs that are saved, in no particular order. Reading the folders blocks.
@@ -140,7 +119,7 @@ impl FileBlobStore {
     /// # Errors
     /// The folder cannot be read; later errors come as items.
     pub fn list(&self) -> Result<SavedBlobs, BlobFileError> {
-        SavedBlobs::below(&self.shared.root)
+        SavedBlobs::below(&self.shared.folders.root)
     }
 }
 
@@ -298,9 +277,10 @@ struct Part {
 impl Part {
     fn create(store: Arc<Shared>) -> Result<Self, BlobFileError> {
         loop {
+            store.folders.use_unfinished()?;
             let number = store.next.fetch_add(1, Ordering::Relaxed);
             let name = format!("{}-{number}{UNFINISHED_SUFFIX}", std::process::id());
-            let path = store.unfinished.join(name);
+            let path = store.folders.unfinished.join(name);
             match File::create_new(&path) {
                 Ok(file) => {
                     return Ok(Self {
@@ -312,15 +292,10 @@ impl Part {
                 }
                 // Of another process with the same number, in another container.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                // Somebody has emptied the store's folder. One that is gone itself may be a disk that is not there, and is
-                // not made up for.
+                // Somebody has emptied the store's folder just now.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
-                        && store.root.is_dir()
-                        && !store.unfinished.exists() =>
-                {
-                    create_folder(&store.unfinished)?;
-                }
+                        && !store.folders.unfinished.exists() => {}
                 Err(error) => return Err(error).during("create", &path),
             }
         }
@@ -333,7 +308,8 @@ impl Part {
 
     fn save(mut self, target: &Path) -> Result<(), BlobFileError> {
         self.file.sync_all().during("flush", &self.path)?;
-        let folder = target.parent().unwrap_or(&self.store.root);
+        self.store.folders.check_root()?;
+        let folder = target.parent().unwrap_or(&self.store.folders.root);
         create_folder(folder)?;
         fs::rename(&self.path, target).during("create", target)?;
         self.is_saved = true;
@@ -349,49 +325,6 @@ impl Drop for Part {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove an unfinished blob");
         }
     }
-}
-
-/// Creates a folder and those above it, durably.
-fn create_folder(folder: &Path) -> Result<(), BlobFileError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = match folder.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Err(io::Error::from(io::ErrorKind::NotFound)).during("create", folder),
-    };
-    create_folder(parent)?;
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).during("create", folder)
-        }
-        _ => flush_folder(parent),
-    }
-}
-
-/// Makes the names in a folder durable. Only Unix can, and only there it is needed.
-fn flush_folder(folder: &Path) -> Result<(), BlobFileError> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .during("flush", folder)?;
-    }
-    Ok(())
-}
-
-fn remove_unfinished(folder: &Path) -> Result<(), BlobFileError> {
-    for entry in fs::read_dir(folder).during("read", folder)? {
-        let path = entry.during("read", folder)?.path();
-        let is_ours = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.ends_with(UNFINISHED_SUFFIX));
-        if is_ours {
-            fs::remove_file(&path).during("remove", &path)?;
-        }
-    }
-    Ok(())
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

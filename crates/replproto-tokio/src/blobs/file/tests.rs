@@ -1,3 +1,4 @@
+use super::folder::LOCK;
 use super::*;
 
 fn folder(name: &str) -> PathBuf {
@@ -181,5 +182,46 @@ async fn an_emptied_folder_is_used_again_and_one_that_is_gone_is_not_made_up_for
     // Whoever has lost it puts it back.
     fs::create_dir(&root).unwrap();
     save(&store, "y", &[2]).await;
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_is_made_anew_is_in_use_as_the_first_one_was() {
+    let root = folder("relocked");
+    let first = FileBlobStore::open_dir(&root).await.unwrap();
+    fs::remove_dir_all(root.join(UNFINISHED)).unwrap();
+    let mut writer = first.open(blob("x")).await.unwrap();
+    let second = FileBlobStore::open_dir(&root).await.unwrap();
+    assert_eq!(unfinished(&root), 1, "it is of the first store");
+    // The lock file alone may go too.
+    fs::remove_file(root.join(UNFINISHED).join(LOCK)).unwrap();
+    let other = first.open(blob("y")).await.unwrap();
+    let third = FileBlobStore::open_dir(&root).await.unwrap();
+    assert_eq!(unfinished(&root), 2, "they are of the first store");
+    writer.write(Bytes::from_static(b"x")).await.unwrap();
+    writer.save().await.unwrap();
+    other.abort().await;
+    drop((first, second, third));
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_kept_on_the_disk_below_one_that_is_gone() {
+    let root = folder("unmounted");
+    let mut store = FileBlobStore::open_dir(&root).await.unwrap();
+    let mut writer = store.open(blob("x")).await.unwrap();
+    writer.write(Bytes::from_static(b"x")).await.unwrap();
+    drop(writer);
+    let is_unused = |store: &FileBlobStore| Arc::strong_count(&store.shared) == 1;
+    while !is_unused(&store) {
+        tokio::task::yield_now().await;
+    }
+    // As it is when the disk of the store is not mounted any more: there is a folder, of another file system.
+    Arc::get_mut(&mut store.shared).unwrap().folders.device += 1;
+    let error = store.open(blob("x")).await.unwrap_err();
+    assert_eq!(error.path, root);
+    assert!(error.error.to_string().contains("mount"), "{error:?}");
+    assert_eq!(unfinished(&root), 0);
     fs::remove_dir_all(root).unwrap();
 }

@@ -1,0 +1,144 @@
+//! The folders of a store: that they are still those that were opened, and that nobody removes what is unfinished.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::{BlobFileError, During, UNFINISHED, UNFINISHED_SUFFIX};
+
+/// The lock file in the folder of unfinished files.
+pub(super) const LOCK: &str = "lock";
+
+/// A file or folder: its device, and its number there.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
+}
+
+/// What is open cannot be removed, and all is alike.
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> Identity {
+    (0, 0)
+}
+
+/// The store's own folder and that of its unfinished files.
+#[derive(Debug)]
+pub(super) struct Folders {
+    pub(super) root: PathBuf,
+    pub(super) unfinished: PathBuf,
+    /// The file system of the store's own folder.
+    pub(super) device: u64,
+    /// Locked by every user of the folder, so that none removes the unfinished files of another.
+    in_use: Mutex<File>,
+}
+
+impl Folders {
+    pub(super) fn open(root: PathBuf) -> Result<Self, BlobFileError> {
+        let unfinished = root.join(UNFINISHED);
+        create_folder(&unfinished)?;
+        let (device, _) = identity(&fs::metadata(&root).during("read", &root)?);
+        let lock = unfinished.join(LOCK);
+        let in_use = open_lock(&lock)?;
+        if in_use.try_lock().is_ok() {
+            // Nobody else uses the folder, so every unfinished file is left over.
+            remove_unfinished(&unfinished)?;
+            in_use.unlock().during("unlock", &lock)?;
+        }
+        in_use.lock_shared().during("lock", &lock)?;
+        Ok(Self {
+            root,
+            unfinished,
+            device,
+            in_use: Mutex::new(in_use),
+        })
+    }
+
+    /// Fails unless the store's own folder is there, in the same file system: where a disk is missing, another one would be
+    /// filled, and what is on it would not be found later.
+    pub(super) fn check_root(&self) -> Result<(), BlobFileError> {
+        let metadata = fs::metadata(&self.root).during("use", &self.root)?;
+        if identity(&metadata).0 != self.device {
+            let error = "it is on another file system than when the store was opened: mount that again, or open the store anew";
+            return Err(io::Error::other(error)).during("use", &self.root);
+        }
+        Ok(())
+    }
+
+    /// Makes up for a folder of unfinished files that somebody has emptied or removed. A store whose own folder is gone may
+    /// be on a disk that is not there, and is not made up for.
+    pub(super) fn use_unfinished(&self) -> Result<(), BlobFileError> {
+        self.check_root()?;
+        let lock = self.unfinished.join(LOCK);
+        // Nothing panics while it is locked.
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = identity(&in_use.metadata().during("read", &lock)?);
+        let is_locked = match fs::metadata(&lock) {
+            Ok(found) => identity(&found) == locked,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error).during("read", &lock),
+        };
+        if !is_locked {
+            create_folder(&self.unfinished)?;
+            let new = open_lock(&lock)?;
+            new.lock_shared().during("lock", &lock)?;
+            *in_use = new;
+        }
+        Ok(())
+    }
+}
+
+fn open_lock(lock: &Path) -> Result<File, BlobFileError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(lock)
+        .during("open", lock)
+}
+
+/// Creates a folder and those above it, durably.
+pub(super) fn create_folder(folder: &Path) -> Result<(), BlobFileError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io::Error::from(io::ErrorKind::NotFound)).during("create", folder),
+    };
+    create_folder(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).during("create", folder)
+        }
+        _ => flush_folder(parent),
+    }
+}
+
+/// Makes the names in a folder durable. Only Unix can, and only there it is needed.
+pub(super) fn flush_folder(folder: &Path) -> Result<(), BlobFileError> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .during("flush", folder)?;
+    }
+    Ok(())
+}
+
+fn remove_unfinished(folder: &Path) -> Result<(), BlobFileError> {
+    for entry in fs::read_dir(folder).during("read", folder)? {
+        let path = entry.during("read", folder)?.path();
+        let is_ours = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.ends_with(UNFINISHED_SUFFIX));
+        if is_ours {
+            fs::remove_file(&path).during("remove", &path)?;
+        }
+    }
+    Ok(())
+}
