@@ -80,3 +80,53 @@ async fn blobs_whose_folder_is_gone_come_when_it_is_back() {
     }
     assert_eq!(soon(task).await.unwrap().unwrap().how, Ended::Shutdown);
 }
+
+/// Somebody puts a backup in the place of a replica that is followed into.
+#[cfg(all(unix, feature = "sqlite"))]
+#[tokio::test]
+async fn a_backup_that_takes_the_place_of_a_replica_is_gone_on_with_from_its_own_cursor() {
+    use replproto_tokio::{Replica, Sink, SqliteOptions, SqliteSink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replica.db");
+    let publisher = Publisher::bind().await;
+    let options = SqliteOptions::new(NAME, DATABASE);
+    let mut sink = SqliteSink::open(&file, options).await.unwrap();
+    let mut options = RunOptions::default();
+    options.start = Start::At(Sequence(1.0));
+    options.first_delay = Duration::from_millis(1);
+    let stop = options.stop.clone();
+    let config = publisher.config();
+    let task = tokio::spawn(async move {
+        let ended = run(config, &mut sink, NoBlobs, options).await;
+        sink.close().await;
+        ended
+    });
+    let (mut peer, request) = publisher.link().await;
+    assert_eq!(request.subscriptions[0].start, Sequence(1.0));
+    peer.put(&["a"], 2.0).await;
+    peer.confirmed_up_to(2.0).await;
+    let backup = folder.path().join("backup.db");
+    rusqlite::Connection::open(&file)
+        .unwrap()
+        .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
+        .unwrap();
+    peer.put(&["b"], 3.0).await;
+    peer.confirmed_up_to(3.0).await;
+    std::fs::rename(&backup, &file).unwrap();
+    peer.put(&["c"], 4.0).await;
+    peer.closed().await;
+    // What came after the backup comes again.
+    let (mut peer, request) = publisher.link().await;
+    assert_eq!(request.subscriptions[0].start, Sequence(2.0));
+    peer.put(&["b"], 3.0).await;
+    peer.put(&["c"], 4.0).await;
+    peer.confirmed_up_to(4.0).await;
+    stop.shutdown();
+    peer.closed().await;
+    assert_eq!(soon(task).await.unwrap().unwrap().how, Ended::Shutdown);
+    let replica = Replica::open(&file).unwrap();
+    let links = replica.links().unwrap();
+    let tables = replica.tables(&links[0]).unwrap();
+    assert_eq!(replica.count(&tables[0]).unwrap(), 3);
+}

@@ -77,6 +77,7 @@ async fn records_can_be_queried_with_plain_sql() {
         file.query::<Option<String>>("SELECT user FROM Dog")
             .is_none()
     );
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -109,6 +110,8 @@ async fn what_is_committed_survives_and_nothing_else() {
     assert_eq!(sink.load().await.unwrap(), stored);
     assert_eq!(rows(&file, "Dog"), [row("a", "{}")]);
     assert_eq!(rows(&file, "New"), [row("c", "{}")]);
+    sink.close().await;
+    after_crash.close().await;
 }
 
 #[tokio::test]
@@ -157,6 +160,7 @@ async fn entries_do_what_their_kind_says() {
         file.query::<i64>("SELECT count(*) FROM _replproto_tombstone"),
         2
     );
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -173,6 +177,7 @@ async fn tombstones_go_when_the_cursor_passes_their_position() {
     assert_eq!(count(), 1, "the position of b is not known yet");
     commit(&mut sink, vec![end(Some(11.0))], Some(at(11.0))).await;
     assert_eq!(count(), 0);
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -207,6 +212,7 @@ async fn what_cannot_be_decoded_is_passed_over_counted_and_listed() {
     );
     assert_eq!((last.key.as_slice(), last.version), (b"x".as_slice(), 3.0));
     assert!(last.error.contains("0xc1"), "{}", last.error);
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -267,6 +273,7 @@ async fn a_copy_that_begins_anew_forgets_how_far_an_earlier_one_had_come() {
     commit(&mut sink, again(), None).await;
     let cursor = sink.load().await.unwrap().cursor;
     assert_eq!(cursor, StoredCursor::Found(at(3.0)));
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -277,6 +284,7 @@ async fn the_rest_of_an_unknown_copy_removes_nothing() {
     let events = vec![copy_started(Some(7.0), true), copy_completed()];
     commit(&mut sink, events, None).await;
     assert_eq!(rows(&file, "Dog").len(), 1);
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -361,6 +369,8 @@ async fn links_in_one_file_keep_apart_and_take_turns() {
     let replica = Replica::open(file.path()).unwrap();
     let links = replica.links().unwrap();
     assert_eq!(replica.tables(&links[1]).unwrap()[0].sql_name, "data.Dog");
+    first.close().await;
+    second.close().await;
 }
 
 #[tokio::test]
@@ -395,6 +405,7 @@ async fn a_damaged_cursor_is_unreadable_and_not_absent() {
     let sql = "UPDATE _replproto_link SET cursor = NULL";
     file.connection().execute_batch(sql).unwrap();
     assert_eq!(sink.load().await.unwrap().cursor, StoredCursor::Absent);
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -411,6 +422,7 @@ async fn a_cursor_is_worth_nothing_to_another_publisher() {
     let stored = sink.load().await.unwrap();
     assert_eq!(stored.cursor, StoredCursor::Absent);
     assert_eq!(stored.peer.as_deref(), Some("node-b"));
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -435,7 +447,7 @@ async fn a_file_that_is_no_database_says_what_to_do() {
         matches!(error, SqliteError::NotAReplica { .. }),
         "{error:?}"
     );
-    drop(open(&empty).await);
+    open(&empty).await.close().await;
     let sql = "UPDATE _replproto_format SET version = 99";
     empty.connection().execute_batch(sql).unwrap();
     let error = SqliteSink::open(empty.path(), options()).await.unwrap_err();
@@ -460,6 +472,7 @@ async fn a_blob_is_gone_once() {
     commit(&mut sink, vec![gone("2b"), gone("1a"), gone("2b")], None).await;
     let (replica, link) = link(&file);
     assert_eq!(replica.blobs_gone(&link).unwrap(), ["1a", "2b"]);
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -497,6 +510,7 @@ async fn the_event_log_has_each_line_once_in_the_order_of_arrival() {
             "Dog\t6b32\trelocate\t4008000000000000\tnode-a",
         ]
     );
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -520,6 +534,7 @@ async fn after_an_error_only_a_rollback_helps() {
     assert_eq!(rows(&file, "Dog"), [row("a", "{")]);
     commit(&mut sink, records(&[put("a", 2.0, &[])]), None).await;
     assert_eq!(rows(&file, "Dog"), [row("a", "{}")]);
+    sink.close().await;
 }
 
 #[tokio::test]
@@ -534,4 +549,5 @@ async fn a_call_that_is_given_up_can_be_rolled_back() {
     assert_eq!(sink.load().await.unwrap().cursor, StoredCursor::Absent);
     commit(&mut sink, records(&[put("b", 1.0, &[])]), None).await;
     assert_eq!(rows(&file, "Dog"), [row("b", "{}")]);
+    sink.close().await;
 }
