@@ -53,10 +53,16 @@ pub(crate) fn start(shared: Arc<Shared>) -> u16 {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
+                let connection = tokio::spawn({
+                    let shared = Arc::clone(&shared);
+                    // How a connection ends is decided by the cut and by the kill.
+                    async move { drop(follow(stream, &shared).await) }
+                });
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    // How a connection ends is decided by the cut and by the kill.
-                    let _ = follow(stream, &shared).await;
+                    if let Err(panic) = connection.await {
+                        shared.with(|world| world.breaks(format!("the publisher: {panic}")));
+                    }
                 });
             }
         });

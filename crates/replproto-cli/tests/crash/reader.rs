@@ -118,7 +118,7 @@ impl Reader {
                     "{confirmed} is confirmed, and {progress:?} is stored"
                 ));
             }
-            self.check(world, table, numbers, &rows)
+            self.check(world, table, numbers, &rows, progress)
         });
         for (id, put) in photos {
             let is_covered = progress >= Progress::Log(source::position(put))
@@ -140,13 +140,14 @@ impl Reader {
         progress
     }
 
-    /// No record goes back in time or gets lost. Gives the photos, and who put them.
+    /// No record goes back in time or gets lost, and none is older than the cursor. Gives the photos, and who put them.
     fn check(
         &mut self,
         world: &mut World,
         table: usize,
         numbers: Range<u64>,
         rows: &[Row],
+        progress: Progress,
     ) -> Vec<(Id, usize)> {
         let mut photos = Vec::new();
         let mut broken = Vec::new();
@@ -159,18 +160,27 @@ impl Reader {
             let row = rows.next_if(|row| row.number == id.1);
             // A record is not there before its first state.
             let seen = self.seen.entry(*id).or_insert(0);
+            let covered = match progress {
+                Progress::Log(position) => {
+                    history.partition_point(|(at, _)| source::position(*at) <= position)
+                }
+                Progress::Nothing | Progress::Copy(..) => 0,
+            };
+            let oldest = covered.max(*seen);
             let found = match row {
                 Some(row) => history
                     .iter()
                     .position(|(at, _)| source::version(*at) == row.version)
                     .map(|at| at + 1),
-                None if *seen == 0 => Some(0),
-                None => (*seen..=history.len()).find(|at| history[at - 1].1.is_none()),
+                None if oldest == 0 => Some(0),
+                None => (oldest..=history.len()).find(|at| history[at - 1].1.is_none()),
             };
             match found {
-                Some(found) if found >= *seen => *seen = found,
+                // What was deleted before the copy came to it is there for a while when the log goes back to the copy's start.
+                Some(found) if found >= oldest && row.is_none() && *seen == 0 => {}
+                Some(found) if found >= oldest => *seen = found,
                 _ => broken.push(format!(
-                    "{id:?}: seen in state {seen} of {history:?}, now {row:?}"
+                    "{id:?}: seen in state {seen} of {history:?}, at {progress:?} in state {covered}, now {row:?}"
                 )),
             }
             if let (Some(row), Some((_, Some(state)))) = (

@@ -3,9 +3,21 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::support::{Publisher, code, replproto, run, stderr};
+use replproto_core::StoredCursor;
+use replproto_tokio::Replica;
 use rusqlite::Connection;
+
+/// How much the publisher has.
+const RECORDS: u64 = 3000;
+const BLOBS: u64 = 30;
+
+/// The position at the end of its log.
+const END: f64 = 1_767_225_600_029.75;
 
 /// Follows nobody into these places.
 fn receive_into(file: &Path, blobs: &Path) -> std::process::Output {
@@ -86,7 +98,7 @@ fn a_place_that_cannot_be_used_is_named_at_once() {
     }
 }
 
-/// A follower that ends when it has everything, and says what it does.
+/// A follower that says what it does.
 fn follow(command: &mut Command) -> Child {
     command
         .stdout(Stdio::null())
@@ -107,28 +119,58 @@ fn options<'a>(publisher: &'a Publisher, file: &'a str) -> Vec<&'a str> {
         "1",
         "--reconnect-delay",
         "50ms",
-        "--until-idle",
-        "500ms",
         "--deadline",
         "120s",
     ]
 }
 
-/// Waits until the follower says something, and does something then. Gives how it ends, and what it said.
-fn on_word(mut child: Child, word: &str, act: impl FnOnce(u32)) -> (Option<i32>, String) {
+/// Whether the follower has stored all of the log.
+fn is_complete(file: &str) -> bool {
+    let links = Replica::open(file).and_then(|replica| replica.links());
+    links
+        .unwrap_or_default()
+        .into_iter()
+        .any(|link| matches!(link.cursor, StoredCursor::Found(cursor) if cursor.sequence.0 >= END))
+}
+
+/// Waits until the follower says something, and does something then. Stops it when it has everything. Gives how it ends, and
+/// what it said.
+fn on_word(
+    mut child: Child,
+    file: &str,
+    word: &str,
+    act: impl FnOnce(u32),
+) -> (Option<i32>, String) {
     let mut said = String::new();
     let mut act = Some(act);
     let pid = child.id();
-    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-        let line = line.unwrap();
-        if line.contains(word)
-            && let Some(act) = act.take()
-        {
-            act(pid);
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let has_ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_complete(file) {
+                if has_ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            // Its number is its own until it is waited for.
+            let stopped = Command::new("kill")
+                .args(["-TERM", &pid.to_string()])
+                .status();
+            assert!(stopped.expect("kill is there").success());
+        });
+        for line in log.lines().map_while(Result::ok) {
+            if line.contains(word)
+                && let Some(act) = act.take()
+            {
+                act(pid);
+            }
+            said.push_str(&line);
+            said.push('\n');
         }
-        said.push_str(&line);
-        said.push('\n');
-    }
+        has_ended.store(true, Ordering::Relaxed);
+    });
     assert!(act.is_none(), "it never said {word:?}: {said}");
     (child.wait().unwrap().code(), said)
 }
@@ -143,15 +185,16 @@ fn count(file: &str) -> u64 {
 fn undisturbed(publisher: &Publisher, folder: &Path) -> u64 {
     let file = folder.join("whole.db");
     let file = file.to_str().unwrap();
-    let output = run(&options(publisher, file));
-    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    let child = follow(&mut replproto(&options(publisher, file)));
+    let (code, said) = on_word(child, file, "the link is open", |_| ());
+    assert_eq!(code, Some(0), "{said}");
     count(file)
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_disk_that_is_full_for_a_while_loses_nothing() {
-    let publisher = Publisher::start(3000, 30);
+    let publisher = Publisher::start(RECORDS, BLOBS);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("r.db");
     let file = file.to_str().unwrap();
@@ -163,7 +206,7 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
         .arg(program.get_program())
         .args(program.get_args());
     let child = follow(&mut limited);
-    let (code, said) = on_word(child, "the store failed", |pid| {
+    let (code, said) = on_word(child, file, "the store failed", |pid| {
         let freed = Command::new("prlimit")
             .args(["--pid", &pid.to_string(), "--fsize=unlimited"])
             .status();
@@ -174,8 +217,8 @@ fn a_disk_that_is_full_for_a_while_loses_nothing() {
     assert_eq!(count(file), undisturbed(&publisher, folder.path()));
 }
 
-/// An empty replica of the publisher, locked by somebody else.
-fn locked(publisher: &Publisher, file: &str) -> Connection {
+/// A replica of nobody.
+fn empty(file: &str) -> Connection {
     let url = "ws://127.0.0.1:1";
     run(&[
         "receive",
@@ -187,7 +230,12 @@ fn locked(publisher: &Publisher, file: &str) -> Connection {
         "--deadline",
         "100ms",
     ]);
-    let other = Connection::open(file).unwrap();
+    Connection::open(file).unwrap()
+}
+
+/// An empty replica of the publisher, locked by somebody else.
+fn locked(publisher: &Publisher, file: &str) -> Connection {
+    let other = empty(file);
     let source = publisher.url.trim_start_matches("ws://");
     let rename = "UPDATE _replproto_link SET source = ?1";
     assert_eq!(other.execute(rename, [source]).unwrap(), 1);
@@ -197,24 +245,39 @@ fn locked(publisher: &Publisher, file: &str) -> Connection {
 
 #[test]
 fn a_file_that_somebody_else_has_locked_is_waited_for() {
-    let publisher = Publisher::start(3000, 30);
+    let publisher = Publisher::start(RECORDS, BLOBS);
     let folder = tempfile::tempdir().unwrap();
     let expected = undisturbed(&publisher, folder.path());
     let file = folder.path().join("r.db");
     let file = file.to_str().unwrap();
     let other = locked(&publisher, file);
     let child = follow(&mut replproto(&options(&publisher, file)));
-    let (code, said) = on_word(child, "the link is open", |_| {
+    let (code, said) = on_word(child, file, "the link is open", |_| {
         other.execute_batch("ROLLBACK").unwrap();
     });
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(count(file), expected);
 }
 
-#[cfg(unix)]
+#[test]
+fn a_file_that_is_locked_at_the_start_is_spoken_of() {
+    let publisher = Publisher::start(RECORDS, BLOBS);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("r.db");
+    let file = file.to_str().unwrap();
+    let other = empty(file);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let child = follow(&mut replproto(&options(&publisher, file)));
+    let (code, said) = on_word(child, file, "waiting for another program", |_| {
+        other.execute_batch("ROLLBACK").unwrap();
+    });
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(count(file), undisturbed(&publisher, folder.path()));
+}
+
 #[test]
 fn a_file_that_is_removed_is_begun_anew() {
-    let publisher = Publisher::start(3000, 30);
+    let publisher = Publisher::start(RECORDS, BLOBS);
     let folder = tempfile::tempdir().unwrap();
     let expected = undisturbed(&publisher, folder.path());
     let file = folder.path().join("r.db");
@@ -222,7 +285,7 @@ fn a_file_that_is_removed_is_begun_anew() {
     // Nothing can be stored before the file is gone, and somebody still has it open then.
     let other = locked(&publisher, file);
     let child = follow(&mut replproto(&options(&publisher, file)));
-    let (code, said) = on_word(child, "the link is open", |_| {
+    let (code, said) = on_word(child, file, "the link is open", |_| {
         std::fs::remove_file(file).unwrap();
         other.execute_batch("ROLLBACK").unwrap();
     });
