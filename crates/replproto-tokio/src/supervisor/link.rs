@@ -83,6 +83,6 @@ pub struct LinkStatus {
     pub failures: u64,
     /// Why that was the last time.
     pub last_failure: Option<Arc<str>>,
-    /// What its newest run is doing. Nothing yet if there was none.
+    /// What its newest run is doing. Nothing yet if there was none, or none on the worker that has it.
     pub progress: watch::Receiver<Snapshot>,
 }

@@ -375,6 +375,8 @@ impl State {
         self.sessions.insert(id, session);
         if let Some(seen) = self.links.get_mut(&link) {
             seen.session = Some(id);
+            // What the last worker was doing would look as if this one did it.
+            seen.progress = nothing_yet();
         }
         let start = Start {
             link,
@@ -425,9 +427,14 @@ impl Seen {
             session: None,
             failures: 0,
             last_failure: None,
-            progress: watch::Sender::default().subscribe(),
+            progress: nothing_yet(),
         }
     }
+}
+
+/// Of a link that has not been run.
+fn nothing_yet() -> watch::Receiver<Snapshot> {
+    watch::Sender::default().subscribe()
 }
 
 impl fmt::Debug for Shared {
