@@ -51,8 +51,12 @@ impl Backoff {
     /// How long a link has to be healthy after its set-up for the delay to start again.
     pub const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
+    /// No delay is shorter, but for jitter: nothing is dialled in a tight loop.
+    pub const SHORTEST: Duration = Duration::from_millis(1);
+
     /// Delays that double from `first` to `longest`. If `longest` is less than `first`, all of them are `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        let (first, longest) = (first.max(Self::SHORTEST), longest.max(Self::SHORTEST));
         Self {
             first,
             longest,
@@ -170,6 +174,14 @@ mod tests {
             (0.45..0.55).contains(&(sum / longest)),
             "{sum} of {longest}"
         );
+    }
+
+    #[test]
+    fn no_delay_is_zero() {
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::from_millis(3));
+        assert_eq!(delays(&mut backoff, 4), [1, 2, 3, 3]);
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert_eq!(delays(&mut backoff, 2), [1, 1]);
     }
 
     #[test]

@@ -51,13 +51,20 @@ pub struct SharedBudget {
 #[derive(Clone, Copy, Debug)]
 struct Member {
     lease: u64,
+    /// What it holds, and a part.
+    needed: u64,
+    /// The same in steps.
     wanted: u64,
     is_starved: bool,
 }
 
 impl SharedBudget {
     /// A budget of `total` bytes, for members that receive messages in parts of at most `part` bytes.
+    ///
+    /// # Panics
+    /// `part` is zero.
     pub const fn new(total: u64, part: u64) -> Self {
+        assert!(part > 0, "a part has bytes");
         Self {
             total,
             part,
@@ -77,6 +84,7 @@ impl SharedBudget {
         self.leased += self.part;
         let member = Member {
             lease: self.part,
+            needed: self.part,
             wanted: self.part,
             is_starved: false,
         };
@@ -103,16 +111,18 @@ impl SharedBudget {
         let Some(member) = self.members.get_mut(&id) else {
             return 0;
         };
-        let needed = held + self.part;
+        let needed = held.saturating_add(self.part);
         // What is beyond the total is given back byte by byte; else leases change in steps.
         let wanted = if held == 0 || is_overdrawn {
             needed
         } else {
-            needed.next_multiple_of(quantum)
+            needed.checked_next_multiple_of(quantum).unwrap_or(needed)
         };
         member.is_starved = is_starved;
+        member.needed = needed;
         if needed <= member.lease {
-            let is_much = held == 0 || is_overdrawn || wanted + quantum <= member.lease;
+            let is_much =
+                held == 0 || is_overdrawn || wanted.saturating_add(quantum) <= member.lease;
             member.wanted = if is_much { wanted } else { member.lease };
             self.leased -= member.lease - member.wanted;
             member.lease = member.wanted;
@@ -152,7 +162,7 @@ impl SharedBudget {
 
     /// In which steps leases change, so that a member need not ask for each part.
     pub const fn quantum(&self) -> u64 {
-        4 * self.part
+        self.part.saturating_mul(4)
     }
 
     /// The budget.
@@ -167,7 +177,7 @@ impl SharedBudget {
 
     fn serve(&mut self) {
         while let Some(id) = self.queue.front().copied()
-            && self.missing(id) <= self.total.saturating_sub(self.leased)
+            && self.fit(id)
         {
             self.grant(id);
         }
@@ -188,6 +198,19 @@ impl SharedBudget {
     /// Whether a lease may be one that goes beyond the total.
     fn is_beyond(&self, id: MemberId) -> bool {
         self.leased > self.total && self.lease(id) > self.part
+    }
+
+    /// Whether there is room for what the member wants, or at least for what it needs: then it wants no more.
+    fn fit(&mut self, id: MemberId) -> bool {
+        let room = self.total.saturating_sub(self.leased);
+        let Some(member) = self.members.get_mut(&id) else {
+            return true;
+        };
+        if member.needed - member.lease > room {
+            return false;
+        }
+        member.wanted = member.wanted.min(member.lease + room);
+        true
     }
 
     fn missing(&self, id: MemberId) -> u64 {

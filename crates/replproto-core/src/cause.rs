@@ -46,6 +46,8 @@ pub enum EndCause {
     NotReady,
     /// The link was renewed for a blob that had failed.
     BlobGap,
+    /// The peer did not go on with a message for which other links had to wait.
+    Overdraft,
     /// The base copy did not go on.
     CopyProgress,
     /// The base copy did not become durable.
@@ -62,7 +64,7 @@ pub enum EndCause {
 
 impl EndCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Resolve,
         Self::Connect,
         Self::Tls,
@@ -81,6 +83,7 @@ impl EndCause {
         Self::PauseStall,
         Self::NotReady,
         Self::BlobGap,
+        Self::Overdraft,
         Self::CopyProgress,
         Self::CopyFinish,
         Self::Storage,
@@ -115,6 +118,7 @@ impl EndCause {
             Self::PauseStall => "pause_stall",
             Self::NotReady => "not_ready",
             Self::BlobGap => "blob_gap",
+            Self::Overdraft => "overdraft",
             Self::CopyProgress => "copy_progress",
             Self::CopyFinish => "copy_finish",
             Self::Storage => "storage",
@@ -139,6 +143,7 @@ impl From<Watchdog> for EndCause {
             Watchdog::PauseStall(_) => Self::PauseStall,
             Watchdog::NotReady => Self::NotReady,
             Watchdog::BlobGap => Self::BlobGap,
+            Watchdog::Overdraft => Self::Overdraft,
             Watchdog::CopyProgress => Self::CopyProgress,
             Watchdog::CopyFinish => Self::CopyFinish,
         }

@@ -219,9 +219,21 @@ pub struct Timeouts {
     /// How long the application may be not ready.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub not_ready: Duration,
+    /// How long a link that holds more of a [`SharedBudget`](crate::SharedBudget) than there is may wait for more bytes of the
+    /// message that it needs them for: meanwhile no other link can have a turn. Paused time does not count.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::time::micros", default = "default_overdraft")
+    )]
+    pub overdraft: Duration,
     /// How long a confirmation waits for others to join it.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub confirm_delay: Duration,
+}
+
+/// Recordings of earlier versions do not have it.
+const fn default_overdraft() -> Duration {
+    Duration::from_secs(60)
 }
 
 impl Default for Timeouts {
@@ -235,6 +247,7 @@ impl Default for Timeouts {
             blob_gap: Duration::from_secs(900),
             pause_stall: Duration::from_secs(1800),
             not_ready: Duration::from_secs(60),
+            overdraft: default_overdraft(),
             confirm_delay: Duration::from_millis(2),
         }
     }
@@ -303,6 +316,7 @@ impl Config {
             blob_gap,
             pause_stall,
             not_ready,
+            overdraft,
             confirm_delay,
         } = self.timeouts;
         for (name, duration) in [
@@ -314,6 +328,7 @@ impl Config {
             ("timeouts.blob_gap", blob_gap),
             ("timeouts.pause_stall", pause_stall),
             ("timeouts.not_ready", not_ready),
+            ("timeouts.overdraft", overdraft),
             ("timeouts.confirm_delay", confirm_delay),
         ] {
             if duration.is_zero() {

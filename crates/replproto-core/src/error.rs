@@ -198,6 +198,8 @@ pub enum Watchdog {
     NotReady,
     /// A blob that failed and has to come again: the link is renewed to get it.
     BlobGap,
+    /// More bytes of a message for which the link has gone beyond the memory that it shares.
+    Overdraft,
     /// The next row or blob of a base copy.
     CopyProgress,
     /// The base copy to become durable after its last row.
@@ -206,7 +208,7 @@ pub enum Watchdog {
 
 impl Watchdog {
     /// The names of all, in the order of their numbers, in the form used in metrics.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "silence",
         "setup",
         "pause_stall",
@@ -214,6 +216,7 @@ impl Watchdog {
         "blob_gap",
         "copy_progress",
         "copy_finish",
+        "overdraft",
     ];
 
     /// A stable number, for tables.
@@ -226,6 +229,7 @@ impl Watchdog {
             Self::BlobGap => 4,
             Self::CopyProgress => 5,
             Self::CopyFinish => 6,
+            Self::Overdraft => 7,
         }
     }
 }
@@ -243,6 +247,9 @@ impl fmt::Display for Watchdog {
             }
             Self::NotReady => f.write_str("the application is not ready"),
             Self::BlobGap => f.write_str("a blob is missing; reconnecting to get it"),
+            Self::Overdraft => f.write_str(
+                "the peer does not go on with a message for which other links have to wait",
+            ),
             Self::CopyProgress => f.write_str("the base copy does not go on"),
             Self::CopyFinish => f.write_str("the base copy does not become durable"),
         }

@@ -17,6 +17,11 @@ use crate::web_socket::MAX_PART;
 /// for its turn is paused for
 /// [`PauseReason::SharedBudget`](replproto_core::PauseReason::SharedBudget). See [`SharedBudget`] for how it is divided.
 ///
+/// A link whose application keeps deliveries holds what they point into. When all is lent out, and every link waits for an
+/// application that waits for another link, none of them goes on before its
+/// [`Timeouts::pause_stall`](replproto_core::config::Timeouts::pause_stall): an application that follows several links has
+/// to take what each of them brings without waiting for the others.
+///
 /// Besides that, each link has a read buffer (4 KiB when idle, which is what most are), the tables that it has to remember
 /// ([`Limits::context`](replproto_core::config::Limits::context)), and its store.
 ///
@@ -78,7 +83,7 @@ impl MemoryBudget {
             quantum: state.budget.quantum(),
             member,
             seen: lease,
-            is_exact: false,
+            is_overdrawn: false,
         }
     }
 
@@ -100,6 +105,13 @@ impl State {
     }
 }
 
+/// What a link may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    pub(crate) bytes: u64,
+    pub(crate) is_overdraft: bool,
+}
+
 /// The part of a budget that one link has.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -109,22 +121,27 @@ pub(crate) struct Lease {
     member: Arc<Member>,
     /// What it was when the link looked last.
     seen: u64,
-    /// It changes with each byte.
-    is_exact: bool,
+    /// It is beyond what there is, and changes with each byte.
+    is_overdrawn: bool,
 }
 
 impl Lease {
-    /// The link holds so many bytes, and may hold as many as this gives before it has to wait.
-    pub(crate) fn allowance(&mut self, held: u64, is_starved: bool) -> u64 {
-        self.seen = self.member.lease.load(Ordering::Acquire);
-        if self.is_exact || !self.suffices(held) {
+    /// The link holds so many bytes. Gives how many it may hold before it has to wait.
+    pub(crate) fn allowance(&mut self, held: u64, is_starved: bool) -> Allowance {
+        let lease = self.member.lease.load(Ordering::Acquire);
+        let is_grown = lease != self.seen;
+        self.seen = lease;
+        if is_grown || self.is_overdrawn || !self.suffices(held) {
             let mut state = self.budget.state();
             self.seen = state.budget.ask(self.id, held, is_starved);
-            self.is_exact = state.budget.is_overdrawn(self.id);
+            self.is_overdrawn = state.budget.is_overdrawn(self.id);
             self.member.lease.store(self.seen, Ordering::Release);
             state.tell();
         }
-        self.seen - MAX_PART
+        Allowance {
+            bytes: self.seen - MAX_PART,
+            is_overdraft: self.is_overdrawn,
+        }
     }
 
     /// Another part fits, and little is left over. Nothing has to be asked then.
@@ -167,18 +184,18 @@ mod tests {
 
     #[test]
     fn a_lease_grows_when_others_give_back() {
-        let budget = MemoryBudget::new(10 * PART);
+        let budget = MemoryBudget::new(9 * PART);
         let (mut one, mut other) = (budget.join(), budget.join());
-        assert_eq!(one.allowance(7 * PART, false), 7 * PART);
-        assert_eq!(other.allowance(PART, false), 0);
+        assert_eq!(one.allowance(7 * PART, false).bytes, 7 * PART);
+        assert_eq!(other.allowance(PART, false).bytes, 0);
         let mut context = Context::from_waker(Waker::noop());
         assert!(other.poll_grown(&mut context).is_pending());
         assert_eq!((budget.leased(), budget.waiting()), (9 * PART, 1));
         drop(one);
         assert!(other.poll_grown(&mut context).is_ready());
-        assert_eq!(other.allowance(PART, false), 3 * PART);
+        assert_eq!(other.allowance(PART, false).bytes, 3 * PART);
         assert!(other.poll_grown(&mut context).is_pending());
-        assert_eq!(other.allowance(0, false), 0);
+        assert_eq!(other.allowance(0, false).bytes, 0);
         assert_eq!(budget.leased(), PART);
         drop(other);
         assert_eq!((budget.leased(), budget.waiting()), (0, 0));
@@ -188,10 +205,10 @@ mod tests {
     fn little_is_not_asked_for() {
         let budget = MemoryBudget::new(100 * PART);
         let mut lease = budget.join();
-        assert_eq!(lease.allowance(PART, false), 3 * PART);
+        assert_eq!(lease.allowance(PART, false).bytes, 3 * PART);
         for held in [1, PART, 2 * PART, 3 * PART] {
-            assert_eq!(lease.allowance(held, false), 3 * PART, "{held}");
+            assert_eq!(lease.allowance(held, false).bytes, 3 * PART, "{held}");
         }
-        assert_eq!(lease.allowance(3 * PART + 1, false), 7 * PART);
+        assert_eq!(lease.allowance(3 * PART + 1, false).bytes, 7 * PART);
     }
 }

@@ -154,6 +154,8 @@ pub enum Interruption {
     Closed(CloseReason),
     /// The sink failed, and the link was ended because of it.
     Storage(Arc<str>),
+    /// The task of the link panicked.
+    Panicked,
 }
 
 impl fmt::Display for Interruption {
@@ -162,6 +164,7 @@ impl fmt::Display for Interruption {
             Self::NotConnected(error) => f.write_str(&describe(&**error)),
             Self::Closed(reason) => reason.fmt(f),
             Self::Storage(why) => write!(f, "the store failed: {why}"),
+            Self::Panicked => f.write_str("the task of the link panicked"),
         }
     }
 }

@@ -5,9 +5,11 @@ mod support;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use replproto_core::{Event, PauseReason, Sequence, Start};
+use replproto_core::error::Watchdog;
+use replproto_core::{CloseReason, Event, LinkError, PauseReason, Sequence, Start};
 use replproto_tokio::{Delivery, Link, LinkConfig, MemoryBudget, NoBlobs};
 use support::{Publisher, TIME, padded_batch, soon, until};
+use tokio::io::AsyncWriteExt;
 
 const KIB: u64 = 1 << 10;
 const PART: u64 = 64 * KIB;
@@ -98,12 +100,9 @@ async fn records_larger_than_the_whole_budget_come_one_link_after_the_other() {
     let watched = budget.clone();
     let most = tokio::spawn(async move {
         let mut most = 0;
-        for _ in 0..10_000 {
+        while watched.leased() > 0 {
             most = most.max(watched.leased());
             tokio::time::sleep(Duration::from_micros(100)).await;
-            if watched.leased() == 0 {
-                break;
-            }
         }
         most
     });
@@ -118,4 +117,64 @@ async fn records_larger_than_the_whole_budget_come_one_link_after_the_other() {
     // One part for each, one record, and what its parts cost.
     let bound = 6 * PART + (1 << 20) + 6 * PART;
     assert!(most <= bound, "{most} of {bound}");
+}
+
+#[tokio::test]
+async fn a_link_with_room_is_never_paused_for_the_budget() {
+    let budget = MemoryBudget::new(1 << 30);
+    let mut link = link(&budget, [vec![100; 100], vec![200 << 10; 10]].concat()).await;
+    take(&mut link, 110).await;
+    link.shutdown();
+    let end = link.end().await;
+    assert_eq!(end.stats.pauses[PauseReason::SharedBudget.index()], 0);
+}
+
+/// A link whose peer sends half of a large record, and then nothing but pongs.
+async fn half(budget: &MemoryBudget, limit: Duration) -> Link {
+    let publisher = Publisher::bind().await;
+    let mut config = publisher.config();
+    config.budget = Some(budget.clone());
+    config.core.timeouts.overdraft = limit;
+    tokio::spawn(async move {
+        let (mut peer, _) = publisher.link().await;
+        let record = padded_batch(&["a"], 1 << 20, TIME + 1.0);
+        let mut frame = vec![0x82, 127];
+        frame.extend_from_slice(&(record.len() as u64).to_be_bytes());
+        frame.extend_from_slice(&record[..record.len() / 2]);
+        let _ = peer.socket.get_mut().write_all(&frame).await;
+        peer.gone().await;
+    });
+    let start = Start::At(Sequence(1.0));
+    let link = Link::connect(&config, start, NoBlobs).await.unwrap();
+    let progress = link.progress();
+    until(|| progress.borrow().link.stats.bytes > 500 << 10).await;
+    link
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_in_a_record_holds_the_others_up_for_a_while_only() {
+    let budget = MemoryBudget::new(200 * KIB);
+    let mut stopped = half(&budget, Duration::from_millis(50)).await;
+    let mut other = link(&budget, vec![1 << 20; 2]).await;
+    take(&mut other, 2).await;
+    while soon(stopped.next()).await.is_some() {}
+    let reason = stopped.end().await.close.reason;
+    let CloseReason::Error(LinkError::TimedOut { watchdog, .. }) = reason else {
+        panic!("{reason:?}");
+    };
+    assert_eq!(watchdog, Watchdog::Overdraft);
+}
+
+#[tokio::test]
+async fn a_link_that_does_not_read_has_no_turn() {
+    let budget = MemoryBudget::new(200 * KIB);
+    let first = half(&budget, Duration::from_secs(3600)).await;
+    let second = link(&budget, vec![1 << 20; 2]).await;
+    until(|| budget.waiting() == 1).await;
+    // Now it is the one that would have the next turn, and cannot use it.
+    second.set_ready(false);
+    let mut third = link(&budget, vec![1 << 20; 2]).await;
+    drop(first);
+    take(&mut third, 2).await;
+    drop(second);
 }

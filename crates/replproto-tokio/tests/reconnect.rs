@@ -330,3 +330,55 @@ async fn a_drain_tells_what_was_done_and_what_is_left() {
     assert_eq!((report.abandoned.events, report.abandoned.commits), (0, 0));
     assert_eq!(report.cursor.unwrap().sequence, Sequence(2.0));
 }
+
+#[tokio::test]
+async fn a_drain_whose_store_fails_is_no_success() {
+    let publisher = Publisher::bind().await;
+    let sink = MemorySink::new();
+    let (begun, mut has_begun) = watch::channel(false);
+    sink.view().plan(move |step| {
+        if step != SinkStep::Commit {
+            return (Duration::ZERO, Ok(()));
+        }
+        begun.send_replace(true);
+        (Duration::from_millis(20), Err("disk full".to_owned()))
+    });
+    let follower = Follower::start_with(publisher.config(), sink, NoBlobs, options());
+    let (mut peer, _) = publisher.link().await;
+    peer.put(&["a"], 2.0).await;
+    soon(has_begun.wait_for(|begun| *begun)).await.unwrap();
+    follower.options.stop.drain(Duration::from_secs(60));
+    let error = soon(follower.task).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, RunError::Sink { tries: 1, .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_drain_whose_link_breaks_is_told_as_that() {
+    let publisher = Publisher::bind().await;
+    let sink = MemorySink::new();
+    let (begun, mut has_begun) = watch::channel(false);
+    sink.view().plan(move |step| {
+        if step != SinkStep::Commit {
+            return (Duration::ZERO, Ok(()));
+        }
+        begun.send_replace(true);
+        (Duration::from_millis(50), Ok(()))
+    });
+    let follower = Follower::start_with(publisher.config(), sink, NoBlobs, options());
+    let (mut peer, _) = publisher.link().await;
+    peer.put(&["a"], 2.0).await;
+    soon(has_begun.wait_for(|begun| *begun)).await.unwrap();
+    peer.close(1011, "").await;
+    until(|| follower.progress.borrow().phase == Phase::Storing).await;
+    follower.options.stop.drain(Duration::from_secs(60));
+    let end = soon(follower.task).await.unwrap().unwrap();
+    assert_eq!(end.how, Ended::DrainInterrupted);
+}
+
+#[test]
+fn a_drain_may_take_for_ever() {
+    replproto_tokio::Stop::new().drain(Duration::MAX);
+}

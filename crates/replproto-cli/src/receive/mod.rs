@@ -67,7 +67,6 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let progress = Progress::start(PROGRESS_INTERVAL, None);
     let running = replproto_tokio::run(link, &mut sink, blobs.clone(), options);
     let result = progress.during(running, &snapshots, |_| "").await;
-    signals.abort();
     if let Some(task) = metrics {
         task.abort();
     }
@@ -81,10 +80,14 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
         Some(path) => export(path, &places, &source, &args.database, &blobs),
         None => Ok(()),
     };
+    // Until here a second one ends the program.
+    signals.abort();
     match result {
         Ok(end) => {
             say(format_args!("ended: {}", how(end.how)));
-            if let (Some(report), Ended::Drained | Ended::DrainTimedOut) = (&end.report, end.how) {
+            if let Some(report) = &end.report
+                && !matches!(end.how, Ended::Idle)
+            {
                 say(format_args!("finished while ending: {}", report.done));
                 say(format_args!(
                     "abandoned, to come again: {}",
@@ -205,6 +208,9 @@ const fn how(ended: Ended) -> &'static str {
         Ended::Idle => "nothing came any more, and all is complete",
         Ended::Drained => "as asked; what was in hand is stored",
         Ended::DrainTimedOut => "as asked; what was not stored in time comes again",
+        Ended::DrainInterrupted => {
+            "as asked; the link broke first, and what was not stored comes again"
+        }
         Ended::Shutdown => "at once, as asked",
         _ => "well",
     }

@@ -17,7 +17,7 @@ use replproto_core::wire::message::{ChunkHeader, TableStructure};
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
 use replproto_core::{Sequence, TableDefinition, WallTime};
 use serde_json::Value as Json;
-use support::{Publisher, code, run, stderr, stdout};
+use support::{Publisher, code, replproto, run, stderr, stdout};
 
 /// A file of messages: each after its length.
 fn write_messages(path: &Path, messages: &[Vec<u8>]) {
@@ -157,6 +157,7 @@ fn inspect_tells_where_a_file_is_damaged() {
 #[test]
 fn options_that_make_no_sense_are_mistakes_of_usage() {
     let url = "ws://127.0.0.1:1";
+    let folder = tempfile::tempdir().expect("a folder");
     for (options, why) in [
         (&["receive"][..], "Usage"),
         (
@@ -197,7 +198,8 @@ fn options_that_make_no_sense_are_mistakes_of_usage() {
             "database",
         ),
     ] {
-        let output = run(options);
+        let output = replproto(options).current_dir(folder.path()).output();
+        let output = output.expect("the program starts");
         assert_eq!(code(&output), Some(2), "{options:?}");
         assert!(stderr(&output).contains(why), "{}", stderr(&output));
     }

@@ -19,11 +19,12 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// Follows the publisher into this file.
+    /// Follows the publisher into this file, and tells when reading pauses because ten events wait for the store.
     fn start(publisher: &Publisher, file: &Path) -> Self {
         let mut child = replproto(&["receive", &publisher.url, "--database", "demo"])
-            .args(["--start", "1", "--into"])
+            .args(["--start", "1", "--consumer-events", "10", "--into"])
             .arg(file)
+            .env("RUST_LOG", "replproto_tokio=debug,info")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -104,7 +105,7 @@ fn a_second_signal_ends_at_once() {
     let other = Connection::open(&file).expect("the replica");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let mut receiver = Receiver::start(&publisher, &file);
-    receiver.says("the link is open");
+    receiver.says("reason=consumer_queue");
     receiver.signal("-TERM");
     receiver.says("interrupt again");
     receiver.signal("-TERM");

@@ -214,7 +214,10 @@ impl Receiver {
             Input::Skipped { records } => self.stats.skipped_by_host += records,
             Input::Ready => self.set_unready(false),
             Input::NotReady => self.set_unready(true),
-            Input::Allowance { bytes } => self.flow.allowance = bytes,
+            Input::Allowance {
+                bytes,
+                is_overdraft,
+            } => self.set_allowance(bytes, is_overdraft),
             Input::Drain { deadline } => {
                 // Nothing is read any more, so nothing of the peer can be heard.
                 let done = self.work_done();
@@ -237,6 +240,10 @@ impl Receiver {
             return Err(Misuse::FedWhilePaused { retained });
         }
         self.heard();
+        if self.timers.is_set(Timer::Overdraft) {
+            self.timers
+                .set(Timer::Overdraft, self.config.timeouts.overdraft);
+        }
         self.stats.bytes += bytes.len() as u64;
         self.inbox.push(bytes, is_last, &mut self.flow.inbound);
         self.is_drained = false;
@@ -414,7 +421,7 @@ impl Receiver {
 
     /// The decoder waits for bytes, and nothing that is held outside will be given back: pausing would be for ever.
     fn note_starvation(&mut self) {
-        self.flow.is_starved = self.is_starved();
+        self.flow.is_starved = self.holds_a_beginning();
     }
 
     /// Keeps link time, and the two watchdogs of which exactly one is armed: that of the peer while reading goes on, that

@@ -285,6 +285,7 @@ impl Receiver {
             Timer::NotReady => self.timed_out(Watchdog::NotReady, timeouts.not_ready),
             Timer::BlobIdle => self.fail_idle_blobs(),
             Timer::BlobGap => self.timed_out(Watchdog::BlobGap, timeouts.blob_gap),
+            Timer::Overdraft => self.timed_out(Watchdog::Overdraft, timeouts.overdraft),
             Timer::CopyProgress => self.timed_out(Watchdog::CopyProgress, timeouts.blob),
             Timer::CopyFinish => self.timed_out(Watchdog::CopyFinish, timeouts.copy_timeout),
             Timer::Drain => self.close(CloseReason::DrainTimedOut),

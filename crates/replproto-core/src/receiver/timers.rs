@@ -23,6 +23,8 @@ pub(super) enum Timer {
     BlobIdle,
     /// The link to be renewed for a blob that failed. Armed while the cursor is held by one.
     BlobGap,
+    /// The peer to go on with a message for which the link holds more than there is for all. Armed while it does; link time.
+    Overdraft,
     /// The base copy to go on. Armed from its start until its last row; link time.
     CopyProgress,
     /// The base copy to become durable. Armed from its last row until it is.
@@ -32,7 +34,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Ping,
         Self::Confirm,
         Self::Silence,
@@ -41,6 +43,7 @@ impl Timer {
         Self::NotReady,
         Self::BlobIdle,
         Self::BlobGap,
+        Self::Overdraft,
         Self::CopyProgress,
         Self::CopyFinish,
         Self::Drain,
@@ -48,7 +51,10 @@ impl Timer {
 
     /// Whether this timer stands still while reading is paused: then the peer cannot be heard.
     const fn is_link_time(self) -> bool {
-        matches!(self, Self::Setup | Self::BlobIdle | Self::CopyProgress)
+        matches!(
+            self,
+            Self::Setup | Self::BlobIdle | Self::Overdraft | Self::CopyProgress
+        )
     }
 }
 
@@ -205,7 +211,7 @@ mod tests {
         /// Whatever was remembered of when nothing is due: what fires is what a look at each deadline finds.
         #[test]
         fn a_timer_fires_when_it_is_due_and_not_before(
-            steps in prop::collection::vec((0..11_usize, 0..30_u64, 0..20_u64, 0..4_u8), 0..100),
+            steps in prop::collection::vec((0..12_usize, 0..30_u64, 0..20_u64, 0..4_u8), 0..100),
         ) {
             let mut timers = Timers::new(at(5));
             for (index, pass, after, what) in steps {

@@ -56,9 +56,14 @@ impl Receiver {
         self.flow.held()
     }
 
-    /// Whether nothing of what is held can be given back before more has come from the peer: it is the beginning of a
-    /// record or a command.
+    /// Whether nothing of what is held can be given back before more has come from the peer, and the link would read it if
+    /// it might hold more: it holds the beginning of a record or a command.
     pub fn is_starved(&self) -> bool {
+        self.holds_a_beginning() && !self.is_draining() && self.flow.may_decode()
+    }
+
+    /// Whether all that is held is the beginning of something.
+    pub(super) fn holds_a_beginning(&self) -> bool {
         self.is_drained && !self.inbox.is_empty() && !self.inbox.has_slices_out()
     }
 

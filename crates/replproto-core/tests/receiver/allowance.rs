@@ -1,15 +1,26 @@
 //! What a link may hold when it shares its memory with others.
 
-use replproto_core::{Input, PauseReason};
+use std::time::Duration;
+
+use replproto_core::config::Timeouts;
+use replproto_core::error::Watchdog;
+use replproto_core::{CloseReason, Input, LinkError, PauseReason};
 
 use crate::driver::{Auto, Driver, config};
 use crate::wire::Batch;
+
+const fn allow(bytes: u64) -> Input {
+    Input::Allowance {
+        bytes,
+        is_overdraft: false,
+    }
+}
 
 #[test]
 fn an_allowance_stops_reading_and_not_decoding() {
     let mut driver = Driver::following(config());
     driver.auto = Auto::NONE;
-    driver.input(Input::Allowance { bytes: 1000 });
+    driver.input(allow(1000));
     let mut batch = Batch::new();
     for key in 0..50 {
         batch = batch.put(key);
@@ -37,19 +48,19 @@ fn an_allowance_stops_reading_and_not_decoding() {
 #[test]
 fn a_record_that_needs_more_than_the_allowance_waits_for_a_larger_one() {
     let mut driver = Driver::following(config());
-    driver.input(Input::Allowance { bytes: 2000 });
+    driver.input(allow(2000));
     let text = "x".repeat(10_000);
     let message = Batch::new().put(text.as_str()).end_at(5.0);
     driver.feed_parts(message, &[1500]);
     assert!(driver.is_paused_for(PauseReason::SharedBudget));
     assert!(driver.receiver.is_starved());
     assert_eq!(driver.records().count(), 0);
-    driver.input(Input::Allowance { bytes: 6000 });
+    driver.input(allow(6000));
     assert!(driver.receiver.is_starved());
-    driver.input(Input::Allowance { bytes: 20_000 });
+    driver.input(allow(20_000));
     assert_eq!(driver.records().count(), 1);
     assert!(!driver.receiver.is_starved());
-    driver.input(Input::Allowance { bytes: 0 });
+    driver.input(allow(0));
     assert!(driver.close.is_none());
     driver.feed(Batch::new().put("next").end_at(6.0));
     assert_eq!(driver.records().count(), 2, "one part is always read");
@@ -80,4 +91,58 @@ fn what_is_copied_out_of_a_part_counts_until_it_is_given_back() {
     assert!(most > 0, "few records of a large part are copied");
     assert_eq!(driver.records().count(), 100);
     assert_eq!(driver.receiver.held_bytes(), 0);
+}
+
+#[test]
+fn a_peer_that_stops_while_others_wait_is_given_up_and_a_slow_one_is_not() {
+    let second = Duration::from_secs(1);
+    let limit = Timeouts::default().overdraft;
+    for is_slow in [true, false] {
+        let mut driver = Driver::following(config());
+        let text = "x".repeat(10_000);
+        let mut message = Batch::new().put(text.as_str()).end_at(5.0);
+        for _ in 0..5 {
+            let bytes = message.split_to(1000);
+            driver.input(Input::Message { bytes, last: false });
+            driver.input(Input::Allowance {
+                bytes: u64::MAX,
+                is_overdraft: true,
+            });
+            driver.pass(if is_slow { limit - second } else { second });
+        }
+        assert!(driver.close.is_none());
+        let bytes = message.split_to(1000);
+        driver.input(Input::Message { bytes, last: false });
+        // A pong is no part of the message.
+        driver.pass(limit - second * 2);
+        driver.input(Input::Pong);
+        assert!(driver.close.is_none());
+        driver.pass(second * 2);
+        let close = driver.close.expect("it has waited long enough");
+        let CloseReason::Error(LinkError::TimedOut { watchdog, .. }) = close.reason else {
+            panic!("{:?}", close.reason);
+        };
+        assert_eq!(watchdog, Watchdog::Overdraft);
+    }
+}
+
+#[test]
+fn a_link_that_would_not_read_is_not_starved() {
+    let text = "x".repeat(10_000);
+    let beginning = || {
+        let mut driver = Driver::following(config());
+        driver.input(allow(2000));
+        driver.feed_parts(Batch::new().put(text.as_str()).end_at(5.0), &[1500]);
+        assert!(driver.receiver.is_starved());
+        driver
+    };
+    let mut driver = beginning();
+    driver.input(Input::NotReady);
+    assert!(!driver.receiver.is_starved());
+    driver.input(Input::Ready);
+    assert!(driver.receiver.is_starved());
+    let mut driver = beginning();
+    let deadline = driver.now.after(Duration::from_secs(60));
+    driver.input(Input::Drain { deadline });
+    assert!(!driver.receiver.is_starved());
 }

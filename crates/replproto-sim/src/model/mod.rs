@@ -237,7 +237,7 @@ impl Model {
             Input::Ready => self.is_unready = false,
             Input::Skipped { records } => self.seen.skipped_by_host += records,
             Input::NotReady => self.is_unready = true,
-            Input::Allowance { bytes } => self.allowance = *bytes,
+            Input::Allowance { bytes, .. } => self.allowance = *bytes,
             Input::Drain { deadline } => {
                 self.watchdogs.drain = Some(*deadline);
                 let done = self.work_done();

@@ -6,6 +6,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -161,6 +162,9 @@ pub enum AuthorizationError {
     /// The function that was asked failed.
     #[error("the provider of the authorization failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// There was none in time.
+    #[error("there was no authorization after {0:?}")]
+    TimedOut(Duration),
     /// The function that was asked panicked.
     #[error("the provider of the authorization panicked")]
     Panicked,
@@ -185,7 +189,9 @@ impl AuthorizationError {
     /// What the user may do about it.
     pub const fn advice(&self) -> &'static str {
         match self {
-            Self::Failed(_) | Self::Panicked => "See what the provider of the authorization needs.",
+            Self::Failed(_) | Self::TimedOut(_) | Self::Panicked => {
+                "See what the provider of the authorization needs."
+            }
             Self::Read { .. } => "Check that the file is there and that this program may read it.",
             Self::Invalid { .. } => {
                 "Put the value of the header into the file, on one line, such as: Basic dXNlcjpwYXNz"

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use replproto_core::Instant;
 
+/// The moment `duration` after another one, or one that is far enough away.
+pub(crate) fn later(moment: tokio::time::Instant, duration: Duration) -> tokio::time::Instant {
+    const FAR: Duration = Duration::from_secs(86_400 * 365);
+    moment + duration.min(FAR)
+}
+
 /// A clock whose zero is the beginning of a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -27,7 +33,12 @@ impl Clock {
 
     /// The moment as tokio has it. Moments too far away for it become one far enough.
     pub(crate) fn moment(self, instant: Instant) -> tokio::time::Instant {
-        const FAR: Duration = Duration::from_secs(86_400 * 365);
-        self.zero + instant.since(Instant::ZERO).min(FAR)
+        let now = tokio::time::Instant::now();
+        let ahead = instant.since(self.read(now));
+        if ahead > Duration::ZERO {
+            later(now, ahead)
+        } else {
+            self.zero + instant.since(Instant::ZERO)
+        }
     }
 }

@@ -19,14 +19,14 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::blobs::{BlobInfo, BlobStore};
-use crate::budget::Lease;
+use crate::budget::{Allowance, Lease};
 use crate::describe::describe;
 use crate::progress::{LinkSnapshot, Phase, Progress};
 use crate::record::Recorder;
 use crate::scope::Scope;
 
 pub(crate) use self::blobs::BlobTasks;
-pub(crate) use self::clock::Clock;
+pub(crate) use self::clock::{Clock, later};
 pub use self::end::LinkEnd;
 use self::exchange::Answers;
 pub(crate) use self::exchange::{Exchange, Taken};
@@ -59,6 +59,8 @@ pub(crate) struct Parts<B> {
     pub(crate) epoch: replproto_core::Epoch,
     pub(crate) until_idle: Option<Duration>,
     pub(crate) lease: Option<Lease>,
+    /// What is told once the link is over.
+    pub(crate) last_phase: Phase,
     pub(crate) progress: Progress,
     pub(crate) recorder: Option<Recorder>,
 }
@@ -83,7 +85,7 @@ pub(crate) struct Driver<B> {
     phase: Phase,
     set_up_at: Option<Instant>,
     /// What the core was told last of the memory that links share.
-    allowance: Option<u64>,
+    allowance: Option<Allowance>,
     is_ended_idle: bool,
     lost: Option<TransportError>,
 }
@@ -140,7 +142,7 @@ impl<B: BlobStore> Driver<B> {
             match self.turn() {
                 Turn::Closed(close) => break close,
                 Turn::Cut => yield_now().await,
-                Turn::Drained if self.share_memory() => {}
+                Turn::Drained if self.share_memory(self.clock.now()) => {}
                 Turn::Drained => {
                     let wake = poll_fn(|context| self.poll_wake(context)).await;
                     self.on_wake(wake);
@@ -181,15 +183,25 @@ impl<B: BlobStore> Driver<B> {
 
     /// Asks for the memory that the link needs, if it has to share it, and tells the core how much it may hold. Gives whether
     /// that has changed.
-    fn share_memory(&mut self) -> bool {
+    fn share_memory(&mut self, now: Instant) -> bool {
         let Some(lease) = &mut self.parts.lease else {
             return false;
         };
         let receiver = &self.parts.receiver;
-        let bytes = lease.allowance(receiver.held_bytes(), receiver.is_starved());
-        let is_news = self.allowance.replace(bytes) != Some(bytes);
+        let allowance = lease.allowance(receiver.held_bytes(), receiver.is_starved());
+        let is_news = self.allowance.replace(allowance) != Some(allowance);
         if is_news {
-            self.feed(self.clock.now(), Input::Allowance { bytes });
+            let Allowance {
+                bytes,
+                is_overdraft,
+            } = allowance;
+            self.feed(
+                now,
+                Input::Allowance {
+                    bytes,
+                    is_overdraft,
+                },
+            );
         }
         is_news
     }
@@ -331,6 +343,8 @@ impl<B: BlobStore> Driver<B> {
     fn on_part(&mut self, now: Instant, bytes: Bytes, last: bool) {
         self.feed(now, Input::Message { bytes, last });
         for _ in 1..PARTS_PER_TURN {
+            // Before anyone is told of a pause that is none.
+            self.share_memory(now);
             if self.parts.receiver.is_paused() {
                 return;
             }
@@ -339,6 +353,7 @@ impl<B: BlobStore> Driver<B> {
             };
             self.feed(now, Input::Message { bytes, last });
         }
+        self.share_memory(now);
     }
 
     /// What is not of the protocol: the end when idle, and those who look on.
@@ -408,11 +423,13 @@ impl<B: BlobStore> Driver<B> {
 
     async fn finish(mut self, close: Close) -> LinkEnd {
         let now = self.clock.now();
-        self.phase = Phase::Storing;
+        self.phase = self.parts.last_phase;
         self.tell_progress(now);
         let transport = self.lost.as_ref().map(|error| describe(error));
         tracing::info!(reason = %close.reason, transport, "the link is over");
         self.parts.exchange.end();
+        // What is left waits for the store, and is no more than the marks of the blobs: it is not for others to wait for.
+        self.parts.lease = None;
         let frame = close.frame.clone().or_else(|| self.own_frame());
         let is_gone = frame.is_none() && self.lost.is_some();
         if is_gone {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use replproto_core::config::{Config, Level, Marks};
 use replproto_core::{BlobTries, Epoch, Start};
+use tokio::time::timeout;
 
 use crate::budget::MemoryBudget;
 use crate::connect::{
-    Authorization, AuthorizationProvider, ConnectError, Destination, Endpoint, check,
+    Authorization, AuthorizationError, AuthorizationProvider, ConnectError, Destination, Endpoint,
+    check,
 };
 #[cfg(feature = "tls")]
 use crate::connect::{TlsConfig, server_name};
@@ -107,10 +109,12 @@ impl LinkConfig {
 
     /// What to send with the upgrade, as it is now.
     pub(super) async fn authorization(&self) -> Result<Option<Authorization>, ConnectError> {
-        match &self.authorization {
-            Some(provider) => Ok(Some(provider.ask().await?)),
-            None => Ok(None),
-        }
+        let Some(provider) = &self.authorization else {
+            return Ok(None);
+        };
+        let asked = timeout(self.connect_timeout, provider.ask()).await;
+        let asked = asked.map_err(|_| AuthorizationError::TimedOut(self.connect_timeout))?;
+        Ok(Some(asked?))
     }
 }
 

@@ -99,6 +99,7 @@ impl Link {
             store: Arc::new(blobs),
             progress: Progress::default(),
             until_idle: None,
+            last_phase: Phase::Ended,
         };
         Self::dial(config, opening.into(), &shared, Scope::new()).await
     }
@@ -121,6 +122,7 @@ impl Link {
             store: Arc::new(blobs),
             progress: Progress::default(),
             until_idle: None,
+            last_phase: Phase::Ended,
         };
         let work = async {
             let authorization = config.authorization().await?;
@@ -201,6 +203,7 @@ impl Link {
             database: config.core.database.as_str().into(),
             epoch,
             until_idle: shared.until_idle,
+            last_phase: shared.last_phase,
             lease: config.budget.as_ref().map(MemoryBudget::join),
             progress: shared.progress.clone(),
             recorder: config.recorder.clone(),
@@ -304,4 +307,6 @@ pub(crate) struct Shared<B> {
     pub(crate) store: Arc<B>,
     pub(crate) progress: Progress,
     pub(crate) until_idle: Option<Duration>,
+    /// What comes after a link.
+    pub(crate) last_phase: Phase,
 }

@@ -157,8 +157,8 @@ catalogue! {
     CHUNKS_DROPPED = Counter "replproto_chunks_dropped_total" Count
         "Chunks of blobs that nobody needs any more, dropped.";
     WATCHDOGS = Counter "replproto_watchdog_fires_total" Count ["watchdog"]
-        "What was waited for in vain: silence, setup, pause_stall, not_ready, blob_gap, copy_progress and copy_finish end the \
-         link; blob_idle only fails a blob.";
+        "What was waited for in vain: silence, setup, pause_stall, not_ready, blob_gap, overdraft, copy_progress and \
+         copy_finish end the link; blob_idle only fails a blob.";
     LATE_ACKNOWLEDGEMENTS = Counter "replproto_late_acknowledgements_total" Count
         "Acknowledgements of an earlier link or of something that is over, ignored.";
     PINGS = Counter "replproto_pings_total" Count

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::options::RunOptions;
 use super::stop::{Stop, StopRequest};
+use crate::driver::later;
 use crate::link::Link;
 
 /// What came in between.
@@ -29,7 +30,7 @@ impl Halts {
     pub(super) fn new(options: &RunOptions) -> Self {
         Self {
             stop: options.stop.clone(),
-            deadline: options.deadline.map(|limit| Instant::now() + limit),
+            deadline: options.deadline.map(|limit| later(Instant::now(), limit)),
             patience: options.patience,
         }
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use replproto_core::config::ConfigError;
 use replproto_core::{
-    Backoff, BlobTries, CloseReason, Cursor, CursorError, EndCause, Epoch, Reconnect, Report,
-    Start, Stats, StoredCursor,
+    Backoff, BlobTries, CloseReason, Cursor, CursorError, EndCause, Epoch, PauseReasons, Reconnect,
+    Report, Start, Stats, StoredCursor,
 };
 use thiserror::Error;
 use tokio::time::sleep_until;
@@ -90,6 +90,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
             store: Arc::new(blobs),
             progress: progress.clone(),
             until_idle: options.until_idle,
+            last_phase: Phase::Storing,
         },
         halts: Halts::new(&options),
         reconnect: Reconnect::new(backoff, Epoch(0), clock.now()),
@@ -143,8 +144,10 @@ pub enum Ended {
     Idle,
     /// [`Stop::drain`], and everything in hand is durable and confirmed.
     Drained,
-    /// [`Stop::drain`], and the time for it was over first.
+    /// [`Stop::drain`], and the time for it was over first. What was not confirmed comes again.
     DrainTimedOut,
+    /// [`Stop::drain`], and the link broke first. What was not confirmed comes again.
+    DrainInterrupted,
     /// [`Stop::shutdown`].
     Shutdown,
 }
@@ -157,7 +160,7 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// the store, or set [`RunOptions::ignore_cursor`].
     #[error(transparent)]
     Cursor(#[from] CursorError),
-    /// The sink failed.
+    /// The sink failed: too often in a row, or when the run was to end.
     #[error("the store failed {tries} times in a row")]
     Sink {
         /// How often in a row.
@@ -232,6 +235,12 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                     snapshot.ends[cause.index()] += 1;
                     snapshot.phase = Phase::Waiting(delay.unwrap_or_default());
                 });
+                // What was asked for while there was a link is not what ended it.
+                match self.options.stop.requested() {
+                    Some(StopRequest::Drain { .. }) => return Ok(Ended::DrainInterrupted),
+                    Some(StopRequest::Shutdown) => return Ok(Ended::Shutdown),
+                    None => {}
+                }
             }
             let next = async {
                 match self.reconnect.deadline() {
@@ -249,6 +258,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
 
     /// From the cursor to the end of a link. Nothing of it is left when this returns, unless it was the last one.
     async fn session(&mut self, epoch: Epoch) -> Result<Session, RunError<S::Error>> {
+        self.report = None;
         self.tell(|snapshot| snapshot.phase = Phase::Storing);
         let stored = tokio::select! {
             biased;
@@ -286,15 +296,27 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                 return self.cut_off(halt).map(Session::Last);
             }
         };
-        let Ok(end) = outcome else {
-            tracing::error!("the task of the link panicked");
-            return Ok(Session::Again(EndCause::Panic, Duration::ZERO));
+        let end = match outcome {
+            Ok(end) => {
+                self.note_end(&end);
+                Some(end)
+            }
+            Err(_) => {
+                tracing::error!("the task of the link panicked");
+                self.tell(|snapshot| {
+                    snapshot.link.pauses = PauseReasons::NONE;
+                    snapshot.last_interruption = Some(Interruption::Panicked);
+                });
+                None
+            }
         };
-        self.note_end(&end);
-        if let Pumped::Failed(error) = pumped {
-            return self.storage_failed(error, end.set_up_for);
+        match (pumped, end) {
+            (Pumped::Failed(error), end) => {
+                self.storage_failed(error, end.and_then(|end| end.set_up_for))
+            }
+            (_, Some(end)) => self.ended(&end),
+            (_, None) => Ok(Session::Again(EndCause::Panic, Duration::ZERO)),
         }
-        self.ended(&end)
     }
 
     /// Where to go on.
@@ -428,7 +450,8 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
     ) -> Result<Session, RunError<S::Error>> {
         self.storage_failures += 1;
         let tries = self.storage_failures;
-        if tries >= self.options.storage_tries {
+        let is_last = self.options.stop.requested().is_some();
+        if tries >= self.options.storage_tries || is_last {
             return Err(RunError::Sink { tries, error });
         }
         let why = describe(&error);

@@ -32,7 +32,8 @@ pub struct RunOptions {
     /// How often the sink may fail, without the cursor advancing in between, before the run ends with its error.
     pub storage_tries: u32,
     /// How long a call of the sink, or the end of a blob's writer, may still take when the run is to end at once: after
-    /// [`Stop::shutdown`], the end of a drain, or the deadline. After that it is left to itself.
+    /// [`Stop::shutdown`], the end of a drain, or the deadline. After that it is left to itself: a sink is to be rolled back
+    /// before it is used again.
     pub patience: Duration,
     /// How much is put into one storage transaction.
     pub grouping: Grouping,

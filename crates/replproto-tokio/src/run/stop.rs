@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::driver::later;
+
 /// Ends a [`run`](super::run) from outside. Clones end the same run.
 ///
 /// ```
@@ -40,7 +42,7 @@ impl Stop {
 
     /// Reads no more, finishes and confirms what is in hand, and ends; at the latest after `limit`, with what is done then.
     pub fn drain(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
+        let deadline = later(Instant::now(), limit);
         self.0.send_if_modified(|request| {
             let is_first = request.is_none();
             request.get_or_insert(StopRequest::Drain { deadline });
