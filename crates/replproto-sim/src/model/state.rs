@@ -214,8 +214,12 @@ impl Model {
                 PauseReason::SharedBudget,
                 is_scarce,
                 is_scarce,
-                // Else it asks for more, and gets it in its turn.
-                is_consuming || is_writing || reasons.iter().count() > 1 || receiver.is_starved(),
+                // Else it asks for more, and gets it in its turn, or needs none because it is being drained.
+                is_consuming
+                    || is_writing
+                    || reasons.iter().count() > 1
+                    || self.is_draining()
+                    || receiver.is_starved(),
             ),
         ];
         for (reason, must, may, can_end) in rules {
