@@ -202,6 +202,7 @@ impl Model {
             Input::Connected => self.watchdogs.connected(),
             Input::Message { bytes, last } => {
                 self.watchdogs.heard();
+                self.watchdogs.part();
                 self.pins.arrive(bytes);
                 self.part(bytes.len() as u64, *last);
             }
@@ -237,7 +238,13 @@ impl Model {
             Input::Ready => self.is_unready = false,
             Input::Skipped { records } => self.seen.skipped_by_host += records,
             Input::NotReady => self.is_unready = true,
-            Input::Allowance { bytes, .. } => self.allowance = *bytes,
+            Input::Allowance {
+                bytes,
+                is_overdraft,
+            } => {
+                self.allowance = *bytes;
+                self.watchdogs.allowed(*is_overdraft);
+            }
             Input::Drain { deadline } => {
                 self.watchdogs.drain = Some(*deadline);
                 let done = self.work_done();

@@ -45,6 +45,8 @@ pub(super) struct Watchdogs {
     progress: Instant,
     unready: Option<Instant>,
     /// All rows of a copy are here since.
+    /// Since when a part of a message is waited for that others wait for too, in link time.
+    overdrawn: Option<Duration>,
     pub(super) rows_ended: Option<Instant>,
 }
 
@@ -69,6 +71,7 @@ impl Watchdogs {
             progress: now,
             unready: None,
             rows_ended: None,
+            overdrawn: None,
         }
     }
 
@@ -90,6 +93,18 @@ impl Watchdogs {
 
     pub(super) const fn is_connected(&self) -> bool {
         self.connected.is_some()
+    }
+
+    /// What the link was told of the memory that it shares: whether it holds more than there is.
+    pub(super) fn allowed(&mut self, is_overdraft: bool) {
+        self.overdrawn = is_overdraft.then(|| self.overdrawn.unwrap_or_else(|| self.link_now()));
+    }
+
+    /// A part of a message came.
+    pub(super) fn part(&mut self) {
+        if self.overdrawn.is_some() {
+            self.overdrawn = Some(self.link_now());
+        }
     }
 
     pub(super) const fn heard(&mut self) {
@@ -174,6 +189,14 @@ impl Watchdogs {
         if let Some(ended) = self.rows_ended {
             late("the end of a copy", ended, copy_timeout * COPY_FINISH)?;
         }
+        if let Some(since) = self.overdrawn {
+            let waited = self.link_now().saturating_sub(since);
+            hold(
+                "watchdogs",
+                waited <= self.timeouts.overdraft + self.slack,
+                || format!("others wait for {waited:?}"),
+            )?;
+        }
         if !receiver.is_set_up() && !self.is_paused {
             let since = self.named.unwrap_or_else(|| connected.since(Instant::ZERO));
             let most = if self.named.is_some() {
@@ -211,6 +234,10 @@ impl Watchdogs {
             Watchdog::Setup => {
                 let since = self.connected.unwrap_or(self.began).since(Instant::ZERO);
                 (self.link_now().saturating_sub(since), timeouts.setup)
+            }
+            Watchdog::Overdraft => {
+                let since = self.overdrawn.unwrap_or_else(|| self.link_now());
+                (self.link_now().saturating_sub(since), timeouts.overdraft)
             }
             Watchdog::CopyProgress => {
                 let waited = self.link_now().saturating_sub(self.copy_frame);
