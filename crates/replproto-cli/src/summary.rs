@@ -94,7 +94,7 @@ fn position(cursor: &Cursor) -> String {
 
 fn blobs(total: &Stats) -> String {
     format!(
-        "{} saved ({}), {} failed and came again, {} gone at the source",
+        "{} saved ({}), {} failed and come again, {} gone at the source",
         HumanCount(total.blobs_saved),
         HumanBytes(total.blob_bytes),
         HumanCount(total.blobs_held),

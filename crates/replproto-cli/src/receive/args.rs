@@ -27,7 +27,8 @@ Examples:
     --tls-key us.key
   sqlite3 data.sqlite 'SELECT record->>'\\''name'\\'' FROM \"Dog\"'
 
-Durations are milliseconds, or have a unit: 1500ms, 2s, 5m, 1h. Marks are HIGH or HIGH:LOW (low: half of high).
+Without a port it is 9933. Durations are milliseconds, or have a unit: 1500ms, 2s, 5m, 1h. Marks are HIGH or HIGH:LOW (low: half
+of high), in items, or in bytes with a unit such as KiB, MiB or GiB. docs/operating.md says what pauses, ends and metrics mean.
 
 An interrupt (or SIGTERM) ends the link after what is in hand has been stored; a second one ends the program at once.
 
@@ -39,28 +40,28 @@ pub(crate) struct ReceiveArgs {
     /// The database to follow
     #[arg(long)]
     pub(super) database: String,
-    /// The SQLite file to keep the records in; a temporary one if only --export-state is given
+    /// The SQLite file to keep the records in (needed, unless there is --export-state: then a temporary one will do)
     #[arg(long, value_name = "FILE")]
     pub(super) into: Option<PathBuf>,
     /// The folder to keep blobs in [default: beside the SQLite file, with .blobs after its name]
     #[arg(long, value_name = "DIR")]
     pub(super) blobs: Option<PathBuf>,
 
-    /// The name of this node [default: replproto-HOSTNAME]
+    /// The name of this node, which no other node of the publisher may have [default: replproto-HOSTNAME]
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// The name that the publisher must have; any if left out. It also names the link in the SQLite file, in place of the
-    /// publisher's host and port
+    /// The name that the publisher must have; any if left out. It is also what its certificate must be for, and names the link
+    /// in the SQLite file in place of the publisher's host and port: to give another one later begins a new link
     #[arg(long, value_parser = optional)]
     pub(super) peer: Option<Optional>,
-    /// Which generation of the protocol to advertise: A (version 5.1) or B (5.2)
+    /// Which generation of the protocol to advertise: A (version 5.1) or B (5.2, which works with publishers of 5.1 too)
     #[arg(long, value_enum, default_value = "B", ignore_case = true)]
     mode: ModeArg,
-    /// Where to begin when no cursor is stored: `copy` (or 0) for a base copy, else a position in the publisher's log, of
-    /// which 1 is the beginning
+    /// Where to begin when no cursor is stored: `copy` (or 0) for a base copy, else a position in the publisher's log: a
+    /// date in milliseconds since 1970, of which 1 is the beginning
     #[arg(long, value_parser = start, default_value = "copy")]
     pub(super) start: Start,
-    /// Begin at --start although a cursor is stored
+    /// Begin at --start although a cursor is stored. To be given once, by hand: it holds for each start of the program
     #[arg(long)]
     pub(super) ignore_cursor: bool,
     /// Follow only these tables (comma-separated)
@@ -72,7 +73,8 @@ pub(crate) struct ReceiveArgs {
     /// Leave out what these nodes wrote (comma-separated)
     #[arg(long, value_name = "NODES")]
     exclude: Option<List>,
-    /// The value of the Authorization header, such as `Basic dXNlcjpwYXNz`
+    /// The value of the Authorization header, such as `Basic dXNlcjpwYXNz`. Other users of this machine can see it in the list
+    /// of processes: rather set the variable, or use --authorization-file
     #[arg(
         long,
         value_name = "VALUE",
@@ -100,17 +102,17 @@ pub(crate) struct ReceiveArgs {
     /// End the link if the subscription is not answered after so long [default: 150s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     setup_timeout: Option<Duration>,
-    /// The delay before the first reconnect; it doubles up to 30 s
+    /// The delay before the first reconnect; it doubles up to 30 s, or stays if it is longer
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "500ms")]
     pub(super) reconnect_delay: Duration,
     /// Draw each delay before a reconnect evenly between zero and what it would be, so that receivers which lost their
     /// publisher together do not come back together
     #[arg(long)]
     pub(super) reconnect_jitter: bool,
-    /// End well after so long without a message, when everything is complete
+    /// End well after so long without a message, when everything is complete (never, while the publisher is busy)
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) until_idle: Option<Duration>,
-    /// End, with an error, after so long in all
+    /// End after so long in all, with exit code 3
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) deadline: Option<Duration>,
 

@@ -316,7 +316,7 @@ fn the_demo_ends_with_a_verified_replica() {
     assert!(has("differences", "none"), "{text}");
     assert!(has("compared", "30 blobs"), "{text}");
     assert!(has("reconnects", "1"), "{text}");
-    assert!(has("blobs", "4 failed and came again"), "{text}");
+    assert!(has("blobs", "4 failed and come again"), "{text}");
     assert!(keep.join("replica.sqlite").exists());
     let output = run(&["demo", "--keep", keep.to_str().unwrap()]);
     assert_eq!(

@@ -231,7 +231,10 @@ impl<B: BlobStore> Driver<B> {
         match command {
             Command::Transmit(bytes) => self.parts.socket.send(&bytes),
             Command::Ping => self.parts.socket.ping(),
-            Command::Event(event) => self.events.push(event),
+            Command::Event(event) => {
+                log_copy(&event);
+                self.events.push(event);
+            }
             Command::OpenBlob { blob, file, size } => {
                 // No blob comes before the peer has said its name.
                 if let Some(peer) = self.parts.receiver.peer() {
@@ -462,5 +465,17 @@ impl<B: BlobStore> Driver<B> {
             code: Some(error.violation.close_code()),
             reason: error.violation.to_string(),
         })
+    }
+}
+
+/// A base copy takes long, and may come without having been asked for: whoever reads the log wants to know.
+fn log_copy(event: &Event) {
+    match event {
+        Event::CopyStarted(started) => {
+            let (forced, resumed) = (started.forced, started.resumed);
+            tracing::info!(forced, resumed, "a base copy begins");
+        }
+        Event::CopyCompleted(_) => tracing::info!("the base copy is complete"),
+        _ => {}
     }
 }
