@@ -163,8 +163,13 @@ async fn waiting_for_an_authorization_counts_as_part_of_the_dial() {
         std::future::pending::<Result<Authorization, std::convert::Infallible>>()
     });
     config.authorization = Some(provider);
-    let link = soon(Link::connect(&config, Start::Copy, NoBlobs)).await;
-    assert!(matches!(link.unwrap_err(), ConnectError::TimedOut(_)));
+    let error = soon(Link::connect(&config, Start::Copy, NoBlobs)).await;
+    let error = error.unwrap_err();
+    let ConnectError::Authorization(AuthorizationError::TimedOut(limit)) = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*limit, config.connect_timeout);
+    assert!(error.advice().contains("provider"));
 }
 
 #[tokio::test]
