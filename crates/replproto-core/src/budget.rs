@@ -23,8 +23,8 @@ pub struct MemberId(u64);
 ///
 /// let mut budget = SharedBudget::new(1000, 100);
 /// let [one, other] = [budget.join(), budget.join()];
-/// // It holds 700 bytes, and there is room for another part.
-/// assert_eq!(budget.ask(one, 700, false), 800);
+/// // It holds 800 bytes, and there is room for another part.
+/// assert_eq!(budget.ask(one, 800, false), 900);
 /// // The other one may hold a part, and has to wait for more.
 /// assert_eq!(budget.ask(other, 100, false), 100);
 /// assert_eq!(budget.poll_grant(), None);
