@@ -331,18 +331,27 @@ async fn a_drain_tells_what_was_done_and_what_is_left() {
     assert_eq!(report.cursor.unwrap().sequence, Sequence(2.0));
 }
 
-#[tokio::test]
-async fn a_drain_whose_store_fails_is_no_success() {
-    let publisher = Publisher::bind().await;
-    let sink = MemorySink::new();
-    let (begun, mut has_begun) = watch::channel(false);
+/// Each commit takes a while, and then ends like this. Gives what tells that one has begun.
+fn slow_commit(
+    sink: &MemorySink,
+    end: impl Fn() -> Result<(), String> + Send + 'static,
+) -> watch::Receiver<bool> {
+    let (begun, has_begun) = watch::channel(false);
     sink.view().plan(move |step| {
         if step != SinkStep::Commit {
             return (Duration::ZERO, Ok(()));
         }
         begun.send_replace(true);
-        (Duration::from_millis(20), Err("disk full".to_owned()))
+        (Duration::from_millis(50), end())
     });
+    has_begun
+}
+
+#[tokio::test]
+async fn a_drain_whose_store_fails_is_no_success() {
+    let publisher = Publisher::bind().await;
+    let sink = MemorySink::new();
+    let mut has_begun = slow_commit(&sink, || Err("disk full".to_owned()));
     let follower = Follower::start_with(publisher.config(), sink, NoBlobs, options());
     let (mut peer, _) = publisher.link().await;
     peer.put(&["a"], 2.0).await;
@@ -359,14 +368,7 @@ async fn a_drain_whose_store_fails_is_no_success() {
 async fn a_drain_whose_link_breaks_is_told_as_that() {
     let publisher = Publisher::bind().await;
     let sink = MemorySink::new();
-    let (begun, mut has_begun) = watch::channel(false);
-    sink.view().plan(move |step| {
-        if step != SinkStep::Commit {
-            return (Duration::ZERO, Ok(()));
-        }
-        begun.send_replace(true);
-        (Duration::from_millis(50), Ok(()))
-    });
+    let mut has_begun = slow_commit(&sink, || Ok(()));
     let follower = Follower::start_with(publisher.config(), sink, NoBlobs, options());
     let (mut peer, _) = publisher.link().await;
     peer.put(&["a"], 2.0).await;

@@ -95,12 +95,7 @@ impl Link {
         opening: impl Into<Opening>,
         blobs: B,
     ) -> Result<Self, ConnectError> {
-        let shared = Shared {
-            store: Arc::new(blobs),
-            progress: Progress::default(),
-            until_idle: None,
-            last_phase: Phase::Ended,
-        };
+        let shared = Shared::of_one(blobs);
         Self::dial(config, opening.into(), &shared, Scope::new()).await
     }
 
@@ -118,12 +113,7 @@ impl Link {
         opening: impl Into<Opening>,
         blobs: B,
     ) -> Result<Self, ConnectError> {
-        let shared = Shared {
-            store: Arc::new(blobs),
-            progress: Progress::default(),
-            until_idle: None,
-            last_phase: Phase::Ended,
-        };
+        let shared = Shared::of_one(blobs);
         let work = async {
             let authorization = config.authorization().await?;
             let (stream, scope) = (Box::new(stream), Scope::new());
@@ -309,4 +299,16 @@ pub(crate) struct Shared<B> {
     pub(crate) until_idle: Option<Duration>,
     /// What comes after a link.
     pub(crate) last_phase: Phase,
+}
+
+impl<B> Shared<B> {
+    /// Of a link that belongs to no series.
+    fn of_one(store: B) -> Self {
+        Self {
+            store: Arc::new(store),
+            progress: Progress::default(),
+            until_idle: None,
+            last_phase: Phase::Ended,
+        }
+    }
 }
