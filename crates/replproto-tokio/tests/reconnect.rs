@@ -8,27 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use replproto_core::wire::Message;
-use replproto_core::{EndCause, Sequence, Start};
+use replproto_core::{EndCause, Sequence};
 use replproto_tokio::{
     BlobInfo, BlobStore, Ended, Endpoint, LinkConfig, MemoryBlobStore, MemorySink, MemorySinkError,
     NoBlobs, Phase, RunEnd, RunError, RunOptions, SinkStep, Snapshot, run,
 };
-use support::{Publisher, soon, until};
+use support::{Publisher, options, soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 type Ending = Result<RunEnd, RunError<MemorySinkError>>;
-
-/// Quick to dial again, and from the beginning of the log.
-fn options() -> RunOptions {
-    let mut options = RunOptions::default();
-    options.start = Start::At(Sequence(1.0));
-    options.first_delay = Duration::from_millis(1);
-    options.longest_delay = Duration::from_millis(1);
-    options
-}
 
 struct Follower {
     options: RunOptions,

@@ -11,20 +11,11 @@ use replproto_tokio::{
     Authorization, AuthorizationProvider, Ended, Interruption, MemoryBlobStore, MemorySink,
     MemorySinkError, MemoryView, NoBlobs, Phase, RunEnd, RunError, RunOptions, SinkStep, run,
 };
-use support::{Publisher, Said, TABLE, TIME, batch, keys, padded_batch, soon, until};
+use support::{Publisher, Said, TABLE, TIME, batch, keys, options, padded_batch, soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 type Ending = Result<RunEnd, RunError<MemorySinkError>>;
-
-/// Quick to dial again, and from the beginning of the log.
-fn options() -> RunOptions {
-    let mut options = RunOptions::default();
-    options.start = Start::At(Sequence(1.0));
-    options.first_delay = Duration::from_millis(1);
-    options.longest_delay = Duration::from_millis(1);
-    options
-}
 
 struct Follower {
     view: MemoryView,

@@ -12,8 +12,8 @@ use replproto_core::wire::message::{
     Capabilities, ChunkHeader, NodeName, SubscriptionRequest, TableStructure,
 };
 use replproto_core::wire::{BatchBuilder, Message, NewEntry, SUBPROTOCOL};
-use replproto_core::{Sequence, WallTime};
-use replproto_tokio::{Endpoint, LinkConfig};
+use replproto_core::{Sequence, Start, WallTime};
+use replproto_tokio::{Endpoint, LinkConfig, RunOptions};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -44,6 +44,15 @@ pub async fn until(mut what: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// Quick to dial again, and from the beginning of the log.
+pub fn options() -> RunOptions {
+    let mut options = RunOptions::default();
+    options.start = Start::At(Sequence(1.0));
+    options.first_delay = Duration::from_millis(1);
+    options.longest_delay = Duration::from_millis(1);
+    options
 }
 
 pub struct Publisher {
