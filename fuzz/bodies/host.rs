@@ -75,7 +75,7 @@ pub(crate) fn configure(options: u8) -> (Config, Start) {
         config.limits.message = 1000;
         config.limits.record = 400;
         config.limits.command = 300;
-        config.limits.context = 4000;
+        config.limits.context = 12_000;
         config.limits.open_blobs = 3;
         config.limits.blob_references = 4;
         config.limits.finished_blobs = 2;

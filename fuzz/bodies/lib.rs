@@ -3,6 +3,7 @@
 //! The fuzzer runs these bodies on the nightly toolchain; the tests of the workspace include this very file and run them
 //! on the stable one with every input that is kept.
 
+#[path = "../../crates/replproto-sim/src/alloc.rs"]
 pub mod alloc;
 pub mod audit_entry;
 pub mod batch;

@@ -91,7 +91,7 @@ pub enum CloseReason {
     PeerClosed {
         /// The close code; 1005 if there was none.
         code: u16,
-        /// Its text.
+        /// Its text, at most [`TEXT_MAX`](crate::TEXT_MAX) bytes.
         reason: String,
     },
     /// The peer sent DISCONNECT (`protocol.md` section 3.13).

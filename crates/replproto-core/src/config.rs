@@ -64,7 +64,19 @@ impl TableFilter {
             Self::Except(names) => names.iter().all(|name| name != table),
         }
     }
+
+    /// The names that it has.
+    pub(crate) fn names(&self) -> &[String] {
+        match self {
+            Self::All => &[],
+            Self::Only(names) | Self::Except(names) => names,
+        }
+    }
 }
+
+/// What the name of a table counts against [`Limits::context`] besides its length, for as long as the link lasts, in bytes:
+/// a store makes a table for it, which takes far more than the name.
+pub const TABLE_COST: usize = 4 << 10;
 
 /// Sizes past which the link ends with a typed error. All are above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +89,8 @@ pub struct Limits {
     pub record: usize,
     /// Largest command in bytes, without the body of a blob's chunk. A command is held whole while it is decoded.
     pub command: usize,
-    /// What the link may keep, in bytes: tables with their dictionaries, node names, residency lists, and the blobs
-    /// that are known.
+    /// What the link may keep, in bytes: tables with their dictionaries and definitions, node names, residency lists, and for
+    /// every name of a table that was ever announced [`TABLE_COST`] and the name.
     pub context: usize,
     /// Transfers of blobs that have begun and not ended.
     pub open_blobs: usize,
@@ -100,8 +112,8 @@ impl Default for Limits {
             command: 4 << 20,
             context: 16 << 20,
             open_blobs: 1024,
-            blob_references: 65_536,
-            finished_blobs: 16_384,
+            blob_references: 16_384,
+            finished_blobs: 4096,
             blob_tries: 5,
         }
     }

@@ -104,6 +104,12 @@ impl Cursor {
         }
     }
 
+    /// Bytes that it takes besides itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let copy = self.copy.as_deref();
+        copy.map_or(0, |copy| size_of::<CopyCursor>() + copy.after_key.len())
+    }
+
     /// The cursor as bytes, with a checksum: any damage to a single byte is noticed.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);

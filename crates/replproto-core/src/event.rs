@@ -42,7 +42,36 @@ pub enum Event {
     BlobGone(Box<BlobFailure>),
 }
 
+/// What each event costs besides what it holds: roughly what it takes in a queue.
+pub(crate) const OVERHEAD: u64 = 192;
+
 impl Event {
+    /// The bytes that it counts against [`FlowControl::consumer`](crate::config::FlowControl::consumer) until it is consumed: all
+    /// that it holds, for the peer's sake, and a fixed part.
+    pub fn cost(&self) -> u64 {
+        let held = match self {
+            Self::Records(records) => return OVERHEAD + records.cost(),
+            Self::Schema(schema) => {
+                let definitions = schema.tables.iter();
+                size_of_val(&*schema.tables)
+                    + definitions.map(TableDefinition::heap_bytes).sum::<usize>()
+            }
+            Self::Table(table) => table.size(),
+            Self::RecordSkipped(skipped) => size_of::<SkippedRecord>() + skipped.key.capacity(),
+            Self::EndTransaction(end) => end.cursor.as_ref().map_or(0, Cursor::heap_bytes),
+            Self::Checkpoint(end) | Self::CopyCompleted(end) => end.cursor.heap_bytes(),
+            Self::CopyStarted(_) => 0,
+            Self::BlobHeld(failure) | Self::BlobGone(failure) => {
+                let owner = failure
+                    .record
+                    .as_ref()
+                    .map_or(0, |owner| owner.key.capacity());
+                size_of::<BlobFailure>() + failure.file.len() + owner + failure.fault.heap_bytes()
+            }
+        };
+        OVERHEAD + held as u64
+    }
+
     /// How many events it counts as, for [`Input::Consumed`](crate::Input::Consumed) and everywhere else: each record is one,
     /// and anything else is one.
     pub const fn count(&self) -> u64 {
@@ -104,7 +133,8 @@ pub struct CopyStarted {
 pub struct SkippedRecord {
     /// The table.
     pub table: Name,
-    /// The id's bytes; see [`Key::decode`](crate::key::Key::decode).
+    /// The id's bytes; see [`Key::decode`](crate::key::Key::decode). Empty if it is longer than 2,048 bytes, or the sender has
+    /// lost it.
     pub key: Vec<u8>,
     /// The version.
     pub version: WallTime,
@@ -142,7 +172,7 @@ pub struct BlobOwner {
 pub enum BlobFault {
     /// The source could not read it (`protocol.md` section 3.10).
     Source {
-        /// The peer's words.
+        /// The peer's words, at most [`TEXT_MAX`](crate::TEXT_MAX) bytes.
         message: String,
         /// A file-system code such as `ENOENT`, from newer peers.
         code: Option<String>,
@@ -160,7 +190,7 @@ pub enum BlobFault {
     },
     /// The blob store could not save it.
     Local {
-        /// The store's words.
+        /// The store's words, at most [`TEXT_MAX`](crate::TEXT_MAX) bytes.
         why: String,
     },
 }
@@ -187,6 +217,17 @@ impl BlobFault {
                 code.as_deref() == Some("ENOENT") || matches!(status, Some(404 | 500))
             }
             Self::Idle | Self::Size { .. } | Self::Local { .. } => false,
+        }
+    }
+
+    /// Bytes of its texts.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Source { message, code, .. } => {
+                message.capacity() + code.as_ref().map_or(0, String::capacity)
+            }
+            Self::Local { why } => why.capacity(),
+            Self::Idle | Self::Size { .. } => 0,
         }
     }
 

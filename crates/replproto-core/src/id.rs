@@ -1,6 +1,7 @@
 //! Names and numbers, each with a type of its own.
 
 use alloc::sync::Arc;
+use core::borrow::Borrow;
 use core::fmt;
 use core::ops::Deref;
 
@@ -19,6 +20,12 @@ impl Deref for Name {
     type Target = str;
 
     fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

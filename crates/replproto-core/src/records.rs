@@ -42,8 +42,8 @@ impl Records {
         self.items.len()
     }
 
-    /// What it counts against [`FlowControl::consumer`](crate::config::FlowControl::consumer), in bytes: its size, and for the
-    /// first run after the peer has said something new that of the names that it shares with those after it.
+    /// What it costs, in bytes: its size, and for the first run after the peer has said something new that of the names that it
+    /// shares with those after it.
     pub const fn cost(&self) -> u64 {
         self.cost
     }

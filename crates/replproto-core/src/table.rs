@@ -32,6 +32,11 @@ impl Table {
     pub const fn dictionary(&self) -> &Dictionary {
         &self.dictionary
     }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.dictionary.heap_bytes() + self.definition.heap_bytes()
+    }
 }
 
 /// A table's definition (`protocol.md` section 3.1).
@@ -50,6 +55,17 @@ impl TableDefinition {
     pub fn primary_key(&self) -> Option<&str> {
         let key = self.attributes.iter().find(|a| a.is_primary_key)?;
         Some(&key.name)
+    }
+
+    /// Bytes that it takes besides itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let texts = self.attributes.iter().map(|attribute| {
+            let kind = attribute.kind.as_ref().map_or(0, String::capacity);
+            attribute.name.capacity() + kind
+        });
+        self.table.capacity()
+            + self.attributes.capacity() * size_of::<Attribute>()
+            + texts.sum::<usize>()
     }
 }
 

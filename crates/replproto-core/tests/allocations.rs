@@ -1,7 +1,7 @@
 //! Steady work allocates nothing for a record, so its speed does not hang on the allocator.
 
-#[allow(dead_code, reason = "shared with the fuzz targets")]
-#[path = "../../../fuzz/bodies/alloc.rs"]
+#[allow(dead_code, reason = "shared with the simulator")]
+#[path = "../../replproto-sim/src/alloc.rs"]
 mod alloc;
 #[allow(dead_code, reason = "shared with the benchmarks")]
 #[path = "../benches/core/data.rs"]

@@ -5,6 +5,7 @@ use alloc::string::String;
 use crate::error::Misuse;
 use crate::event::BlobFault;
 use crate::id::{BlobId, CommitId, Epoch};
+use crate::text::{self, TEXT_MAX};
 use crate::time::Sequence;
 use crate::wire::Message;
 
@@ -150,7 +151,12 @@ impl Receiver {
         self.check_epoch(blob)?;
         let failed = self
             .blobs
-            .failed(blob.number, BlobFault::Local { why })
+            .failed(
+                blob.number,
+                BlobFault::Local {
+                    why: text::cut(why, TEXT_MAX),
+                },
+            )
             .map_err(|error| misuse(blob, 0, &error))?;
         match failed {
             Some(failure) => {

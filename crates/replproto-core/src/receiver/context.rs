@@ -2,11 +2,12 @@
 //!
 //! All of it belongs to one link, and all of it is bounded by [`Limits::context`](crate::config::Limits::context).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::config::TABLE_COST;
 use crate::error::MissingContext;
 use crate::id::Name;
 use crate::sources::{Full, Missing, OVERHEAD, Sources, list_size};
@@ -15,12 +16,20 @@ use crate::value::Dictionary;
 use crate::wire::WireError;
 use crate::wire::message::TableStructure;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Context {
+    /// What all of it may take, in bytes. Nothing is taken in that would be beyond it.
+    limit: usize,
     nodes: BTreeMap<u32, Name>,
     nodes_size: usize,
     tables: BTreeMap<u32, KnownTable>,
     tables_size: usize,
+    /// Every name of a table that was ever announced, also when its id has another one by now: those who keep what comes
+    /// remember them all.
+    names: BTreeSet<Name>,
+    names_size: usize,
+    /// The definitions of the newest schema.
+    schema_size: usize,
     residency: BTreeMap<u32, Arc<[Name]>>,
     residency_size: usize,
     /// What the newest records refer to. Made anew whenever the peer says something new, so that a run keeps what it came with,
@@ -28,6 +37,23 @@ pub(super) struct Context {
     sources: Arc<Sources>,
     /// No run has been charged for them as they are.
     are_sources_new: bool,
+}
+
+/// It would be more than [`Limits::context`](crate::config::Limits::context).
+#[derive(Debug)]
+pub(super) struct Beyond;
+
+/// Why a table cannot be taken in.
+#[derive(Debug)]
+pub(super) enum BadTable {
+    Beyond,
+    Malformed(WireError),
+}
+
+impl From<Beyond> for BadTable {
+    fn from(_: Beyond) -> Self {
+        Self::Beyond
+    }
 }
 
 /// Why [`Context::supply`] could not supply.
@@ -47,59 +73,120 @@ struct KnownTable {
 }
 
 impl Context {
-    /// Bytes that are kept, roughly.
-    pub(super) const fn size(&self) -> usize {
-        self.nodes_size + self.tables_size + self.residency_size
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            nodes: BTreeMap::new(),
+            nodes_size: 0,
+            tables: BTreeMap::new(),
+            tables_size: 0,
+            names: BTreeSet::new(),
+            names_size: 0,
+            schema_size: 0,
+            residency: BTreeMap::new(),
+            residency_size: 0,
+            sources: Arc::default(),
+            are_sources_new: false,
+        }
+    }
+
+    /// How much more fits, when `replaced` bytes go.
+    const fn room(&self, replaced: usize) -> usize {
+        let kept = self.nodes_size
+            + self.tables_size
+            + self.names_size
+            + self.schema_size
+            + self.residency_size;
+        (self.limit + replaced).saturating_sub(kept)
+    }
+
+    /// `size` bytes take the place of `replaced` ones.
+    const fn check(&self, size: usize, replaced: usize) -> Result<(), Beyond> {
+        if size > self.room(replaced) {
+            return Err(Beyond);
+        }
+        Ok(())
     }
 
     /// The complete map of the peer's node ids replaces what was known (`protocol.md` section 3.5).
-    pub(super) fn set_nodes(&mut self, ids: Vec<(String, u32)>) {
+    pub(super) fn set_nodes(&mut self, ids: Vec<(String, u32)>) -> Result<(), Beyond> {
+        let size = ids.iter().map(|(name, _)| OVERHEAD + name.len()).sum();
+        self.check(size, self.nodes_size)?;
         self.sources = Arc::default();
-        self.nodes_size = ids.iter().map(|(name, _)| OVERHEAD + name.len()).sum();
+        self.nodes_size = size;
         self.nodes = ids
             .into_iter()
             .map(|(name, id)| (id, Name::from(name.as_str())))
             .collect();
+        Ok(())
     }
 
-    /// A table's dictionary replaces the one that was known. Gives the table and what it costs. `room`: for the dictionary;
-    /// else it is [`WireError::Unfolds`].
+    /// The peer has described its tables.
+    pub(super) fn set_schema(&mut self, tables: &[TableDefinition]) -> Result<(), Beyond> {
+        let definitions = tables.iter().map(TableDefinition::heap_bytes);
+        let size = size_of_val(tables) + definitions.sum::<usize>();
+        self.check(size, self.schema_size)?;
+        self.schema_size = size;
+        for definition in tables {
+            self.name(&definition.table)?;
+        }
+        Ok(())
+    }
+
+    /// The name of a table, remembered for as long as the link lasts.
+    fn name(&mut self, table: &str) -> Result<Name, Beyond> {
+        if let Some(known) = self.names.get(table) {
+            return Ok(known.clone());
+        }
+        let size = TABLE_COST + table.len();
+        self.check(size, 0)?;
+        self.names_size += size;
+        let name = Name::from(table);
+        self.names.insert(name.clone());
+        Ok(name)
+    }
+
+    /// A table's dictionary replaces the one that was known.
     pub(super) fn set_table(
         &mut self,
         structure: TableStructure,
         is_wanted: bool,
-        room: usize,
-    ) -> Result<(Arc<Table>, usize), WireError> {
+    ) -> Result<Arc<Table>, BadTable> {
+        let name = self.name(&structure.definition.table)?;
+        let replaced = self.tables.get(&structure.table);
+        let replaced = replaced.map_or(0, |replaced| replaced.size);
         let (typed, named) = (structure.typed.as_deref(), structure.named.as_deref());
-        let dictionary = Dictionary::decode_within(typed, named, room);
-        let dictionary = dictionary.map_err(WireError::Structures)?;
-        let dictionary = dictionary.ok_or(WireError::Unfolds)?;
-        let size = OVERHEAD + dictionary.heap_bytes() + definition_size(&structure.definition);
+        let dictionary = Dictionary::decode_within(typed, named, self.room(replaced))
+            .map_err(|error| BadTable::Malformed(WireError::Structures(error)))?
+            .ok_or(Beyond)?;
         let table = Arc::new(Table {
-            name: structure.definition.table.as_str().into(),
+            name,
             definition: structure.definition,
             dictionary,
         });
+        let size = OVERHEAD + table.size();
+        self.check(size, replaced)?;
         let known = KnownTable {
             table: Arc::clone(&table),
             is_wanted,
             size,
         };
         self.sources = Arc::default();
-        self.tables_size += size;
-        if let Some(replaced) = self.tables.insert(structure.table, known) {
-            self.tables_size -= replaced.size;
-        }
-        Ok((table, size))
+        self.tables_size = self.tables_size + size - replaced;
+        self.tables.insert(structure.table, known);
+        Ok(table)
     }
 
-    pub(super) fn set_residency(&mut self, id: u32, nodes: &[String]) {
-        self.sources = Arc::default();
+    pub(super) fn set_residency(&mut self, id: u32, nodes: &[String]) -> Result<(), Beyond> {
         let nodes: Arc<[Name]> = nodes.iter().map(|name| name.as_str().into()).collect();
-        self.residency_size += list_size(&nodes);
-        if let Some(replaced) = self.residency.insert(id, nodes) {
-            self.residency_size -= list_size(&replaced);
-        }
+        let replaced = self.residency.get(&id);
+        let replaced = replaced.map_or(0, |replaced| list_size(replaced));
+        let size = list_size(&nodes);
+        self.check(size, replaced)?;
+        self.sources = Arc::default();
+        self.residency_size = self.residency_size + size - replaced;
+        self.residency.insert(id, nodes);
+        Ok(())
     }
 
     /// What records refer to, as far as any has asked for it since the peer last said something.
@@ -148,14 +235,4 @@ impl Context {
     pub(super) fn renew_sources(&mut self) {
         self.sources = Arc::default();
     }
-}
-
-/// Bytes that a table's definition takes, roughly.
-pub(super) fn definition_size(definition: &TableDefinition) -> usize {
-    let text = |text: &String| OVERHEAD / 2 + text.len();
-    let attributes = definition
-        .attributes
-        .iter()
-        .map(|attribute| text(&attribute.name) + attribute.kind.as_ref().map_or(0, text));
-    OVERHEAD + definition.table.len() + attributes.sum::<usize>()
 }

@@ -102,7 +102,7 @@ impl Receiver {
     fn release_everything(&mut self) {
         self.flow = Flow::new(&self.config.flow);
         self.inbox = Inbox::default();
-        self.context = Context::default();
+        self.context = Context::new(self.config.limits.context);
         let tries = self.blobs.tries().clone();
         self.blobs = Blobs::new(self.config.limits, tries);
         self.chunk = None;

@@ -2,6 +2,7 @@
 //! file of their own, [`run`](super::run).
 
 use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany, copied};
+use super::context::{BadTable, Beyond};
 use super::decoder::{Item, NoItem};
 use super::timers::Timer;
 use super::{Life, Receiver};
@@ -56,8 +57,8 @@ impl Receiver {
             if let Some(command) = self.control.pop_front() {
                 return Some(command);
             }
-            if let Some((event, bytes)) = self.pending.pop_front() {
-                return Some(self.hand_out(event, bytes, None));
+            if let Some(event) = self.pending.pop_front() {
+                return Some(self.hand_out(event, None));
             }
             if ready.saturating_sub(self.inbox.ready()) > BYTES_PER_POLL {
                 break;
@@ -115,7 +116,7 @@ impl Receiver {
             sequence,
             cursor,
         });
-        self.hand_out(event, 0, None)
+        self.hand_out(event, None)
     }
 
     fn command(&mut self, message: Message) {
@@ -127,13 +128,15 @@ impl Receiver {
                 request,
             } => self.schema(tables, &database, request),
             Message::NodeMap { ids, .. } => {
-                self.context.set_nodes(ids);
-                self.check_context();
+                if let Err(Beyond) = self.context.set_nodes(ids) {
+                    self.beyond_context();
+                }
             }
             Message::TableStructure(structure) => self.table_structure(structure),
             Message::ResidencyList { nodes, id } => {
-                self.context.set_residency(id, &nodes);
-                self.check_context();
+                if let Err(Beyond) = self.context.set_residency(id, &nodes) {
+                    self.beyond_context();
+                }
             }
             Message::SequenceUpdate(sequence) => self.sequence_update(sequence),
             Message::CopyStart { start, order } => self.start_copy(Some((start, order))),
@@ -146,30 +149,20 @@ impl Receiver {
 
     fn table_structure(&mut self, structure: TableStructure) {
         let is_wanted = self.config.tables.wants(&structure.definition.table);
-        let room = self.config.limits.context;
-        match self.context.set_table(structure, is_wanted, room) {
-            Ok((table, size)) => {
-                if is_wanted {
-                    self.pending.push_back((Event::Table(table), size as u64));
-                }
-                self.check_context();
-            }
-            Err(WireError::Unfolds) => self.too_many(TooMany {
-                what: Oversize::Context,
-                limit: room as u64,
-            }),
-            Err(error) => self.malformed(error),
+        match self.context.set_table(structure, is_wanted) {
+            Ok(table) if is_wanted => self.pending.push_back(Event::Table(table)),
+            Ok(_) => {}
+            Err(BadTable::Beyond) => self.beyond_context(),
+            Err(BadTable::Malformed(error)) => self.malformed(error),
         }
     }
 
-    fn check_context(&mut self) {
-        let limit = self.config.limits.context;
-        if self.context.size() > limit {
-            self.too_many(TooMany {
-                what: Oversize::Context,
-                limit: limit as u64,
-            });
-        }
+    /// What the peer makes us remember is too much.
+    pub(super) fn beyond_context(&mut self) {
+        self.too_many(TooMany {
+            what: Oversize::Context,
+            limit: self.config.limits.context as u64,
+        });
     }
 
     fn chunk_header(&mut self, header: ChunkHeader) -> Option<Command> {

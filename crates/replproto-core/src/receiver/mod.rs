@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod blobs;
+mod bound;
 mod context;
 mod decoder;
 mod ending;
@@ -29,11 +30,13 @@ use crate::id::{BlobId, CommitId, Epoch};
 use crate::input::Input;
 use crate::pause::PauseReasons;
 use crate::stats::Stats;
+use crate::text::{self, TEXT_MAX};
 use crate::time::{Instant, Sequence};
 use crate::wire::Message;
 
 pub use blobs::BlobTries;
 use blobs::{Blobs, Failure, Released, copied};
+pub use bound::MemoryBound;
 use context::Context;
 use decoder::Decoder;
 use ending::Life;
@@ -43,9 +46,6 @@ use intake::Chunk;
 use ledger::Ledger;
 use session::Session;
 use timers::{Timer, Timers};
-
-/// Charged for each command with an event besides its bytes: roughly what it takes in a queue.
-const EVENT_OVERHEAD: u64 = 192;
 
 /// An event that is out.
 #[derive(Debug)]
@@ -78,9 +78,10 @@ pub struct Receiver {
     chunk: Option<Chunk>,
     /// Events that are out, oldest first.
     events_out: VecDeque<EventOut>,
-    /// Events that were caused but not handed out yet. At most as many as there are blobs, and a few.
-    pending: VecDeque<(Event, u64)>,
-    /// Commands that were caused but not handed out yet. At most as many as there are transfers, and a few.
+    /// Events that were caused but not handed out yet: a few of what was decoded last, since nothing is decoded while there are
+    /// any; one for each transfer that the host may say has failed; and so many blobs as may be given up at a time.
+    pending: VecDeque<Event>,
+    /// Commands that were caused but not handed out yet: they come first, so that there are a few, and one for each transfer.
     control: VecDeque<Command>,
     /// The decoder has found that it needs more bytes.
     is_drained: bool,
@@ -126,7 +127,7 @@ impl Receiver {
             flow: Flow::new(&config.flow),
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
-            context: Context::default(),
+            context: Context::new(limits.context),
             confirmed: cursor.sequence,
             ledger: Ledger::new(cursor, is_durable),
             blobs: Blobs::new(limits, BlobTries::default()),
@@ -202,6 +203,7 @@ impl Receiver {
             Input::Heard { bytes: 0 } => {}
             Input::Heard { .. } | Input::Pong => self.heard(),
             Input::PeerClosed { code, reason } => {
+                let reason = text::cut(reason, TEXT_MAX);
                 self.close(CloseReason::PeerClosed { code, reason });
             }
             Input::TransportLost => self.close(CloseReason::TransportLost),
@@ -281,8 +283,8 @@ impl Receiver {
             return Some(command);
         }
         if self.flow.may_decode() {
-            if let Some((event, bytes)) = self.pending.pop_front() {
-                return Some(self.hand_out(event, bytes, None));
+            if let Some(event) = self.pending.pop_front() {
+                return Some(self.hand_out(event, None));
             }
             if self.is_checkpoint_due() {
                 return Some(self.checkpoint());
@@ -367,10 +369,10 @@ impl Receiver {
         self.control.push_back(Command::Transmit(bytes));
     }
 
-    fn hand_out(&mut self, event: Event, bytes: u64, slot: Option<Slot>) -> Command {
+    fn hand_out(&mut self, event: Event, slot: Option<Slot>) -> Command {
         let level = Level {
             items: event.count(),
-            bytes: bytes + EVENT_OVERHEAD,
+            bytes: event.cost(),
         };
         self.flow.consumer.add(level.items, level.bytes);
         self.flow.copied += copied(level.bytes, slot);
@@ -407,7 +409,7 @@ impl Receiver {
         } else {
             Event::Checkpoint(checkpoint)
         };
-        self.hand_out(event, 0, None)
+        self.hand_out(event, None)
     }
 
     fn release(&mut self, released: Released) {
@@ -475,10 +477,10 @@ impl Receiver {
         });
         self.pending.push_back(if is_gone {
             self.stats.blobs_gone += 1;
-            (Event::BlobGone(failure), 0)
+            Event::BlobGone(failure)
         } else {
             self.stats.blobs_held += 1;
-            (Event::BlobHeld(failure), 0)
+            Event::BlobHeld(failure)
         });
         for number in settled {
             self.ledger.blob_settled(number);

@@ -5,13 +5,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::Receiver;
 use super::blobs::{Key as BlobKey, MAX_FILE_ID, MAX_OWNER_KEY, TooMany};
 use super::context::NoSupply;
+use super::session::KEY_MAX;
 use super::timers::Timer;
-use super::{EVENT_OVERHEAD, Receiver};
 use crate::command::Command;
 use crate::error::{LinkError, MissingContext, Oversize};
-use crate::event::{BlobOwner, Event, SkippedRecord};
+use crate::event::{self, BlobOwner, Event, SkippedRecord};
 use crate::id::Name;
 use crate::records::{Admission, Records, Skip, admit};
 use crate::value::{RawValue, ValueError};
@@ -21,7 +22,7 @@ use crate::wire::WireError;
 const RUN_RECORDS: u64 = 256;
 
 /// It ends after this many bytes, which bounds what one call looks at however little of it is of interest.
-const RUN_BYTES: usize = 64 << 10;
+pub(super) const RUN_BYTES: usize = 64 << 10;
 
 /// What ends a run before its time.
 enum Cut {
@@ -81,7 +82,7 @@ impl Receiver {
             }
             length = item.end;
             let is_long = taken > room.items.min(RUN_RECORDS - 1)
-                || (taken > 0 && length as u64 + EVENT_OVERHEAD > room.bytes)
+                || (taken > 0 && length as u64 + event::OVERHEAD > room.bytes)
                 || length > RUN_BYTES
                 || *items == 0;
             match self.decoder.following(front, length) {
@@ -129,7 +130,7 @@ impl Receiver {
             count: count as u32,
             cost,
         };
-        self.hand_out(Event::Records(records), cost, slot)
+        self.hand_out(Event::Records(records), slot)
     }
 
     /// A record that may refer to blobs, at the front: its transaction waits for those.
@@ -170,13 +171,13 @@ impl Receiver {
             }
             Some(Err(error)) => {
                 let (version, kind) = (record.version(), record.kind());
-                let (table, key) = (owner.table, key.to_vec());
-                self.session.note_row(&table, &key);
+                let table = owner.table;
+                self.session.note_row(&table, key);
+                let key = if key.len() > KEY_MAX { &[] } else { key }.to_vec();
                 self.copy_frame();
                 self.ledger.transaction();
                 self.pass(item.end);
                 self.stats.skipped_undecodable += 1;
-                let size = key.len() as u64;
                 let event = Event::RecordSkipped(Box::new(SkippedRecord {
                     table,
                     key,
@@ -184,7 +185,7 @@ impl Receiver {
                     kind,
                     error,
                 }));
-                return Some(self.hand_out(event, size, None));
+                return Some(self.hand_out(event, None));
             }
         }
         Some(self.hand_out_run(item.end, item, 1))

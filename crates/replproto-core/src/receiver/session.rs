@@ -14,12 +14,13 @@ use crate::event::{CopyStarted, Event, Schema};
 use crate::id::Name;
 use crate::key::Key;
 use crate::table::TableDefinition;
+use crate::text::{self, TEXT_MAX};
 use crate::time::{Sequence, WallTime};
-use crate::wire::Message;
 use crate::wire::message::{Capabilities, CopyResume, NodeName, Subscription, SubscriptionRequest};
+use crate::wire::{Message, WireError};
 
 use super::Receiver;
-use super::context::definition_size;
+use super::context::Beyond;
 use super::ledger::{Advance, CopyStep};
 use super::timers::Timer;
 
@@ -36,6 +37,12 @@ const COPY_SILENCE_FACTOR: u32 = 5;
 
 /// Silent blobs are looked for at most this often within a blob timeout.
 const IDLE_STEPS: u32 = 128;
+
+/// So many blobs are given up at a time: each gives an event, which is held until it can be handed out.
+pub(super) const IDLE_AT_A_TIME: usize = 1024;
+
+/// The longest record id in bytes that a copy can be resumed after, and that the report of a skipped record has.
+pub(super) const KEY_MAX: usize = 2048;
 
 /// The only request of a link.
 const REQUEST: u32 = 1;
@@ -125,7 +132,8 @@ impl Session {
         matches!(self.copy, Copying::Running { .. })
     }
 
-    /// A record is handed out.
+    /// A record is handed out. One whose id is very long is no place to go on from: a copy that is interrupted goes on after
+    /// the row before it.
     pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) {
         if let Copying::Running {
             identity,
@@ -136,7 +144,7 @@ impl Session {
         } = &mut self.copy
         {
             *has_rows = true;
-            if identity.is_none() {
+            if identity.is_none() || key.len() > KEY_MAX {
                 return;
             }
             if last_row.as_ref() != Some(table) {
@@ -292,9 +300,11 @@ impl Receiver {
         }
     }
 
+    /// So many as may be told at a time; the rest when the timer comes again.
     fn fail_idle_blobs(&mut self) {
         let (timeout, now) = (self.config.timeouts.blob, self.timers.link_now());
-        for key in self.blobs.idle(timeout, now) {
+        let idle = self.blobs.idle(timeout, now).into_iter();
+        for key in idle.take(IDLE_AT_A_TIME) {
             if let Some(failure) = self.blobs.fail_idle(key) {
                 self.blob_has_failed(failure);
             }
@@ -316,11 +326,18 @@ impl Receiver {
             let expected = expected.to_string();
             return self.fail(LinkError::WrongName {
                 expected,
-                actual: name,
+                actual: text::cut(name, TEXT_MAX),
             });
         }
         if self.session.phase != Phase::Greeting {
             return;
+        }
+        if name.len() > TEXT_MAX {
+            // It is kept and repeated; the protocol's are names of hosts.
+            return self.malformed(WireError::Field {
+                command: "NODE_NAME",
+                field: "nodeName",
+            });
         }
         self.session.peer = Some(name.as_str().into());
         let is_old = node.capabilities.is_none();
@@ -388,14 +405,16 @@ impl Receiver {
         if database != self.config.database {
             return;
         }
-        let size: usize = tables.iter().map(definition_size).sum();
+        if let Err(Beyond) = self.context.set_schema(&tables) {
+            return self.beyond_context();
+        }
         let schema = Event::Schema(Schema {
             peer: peer.clone(),
             database: database.into(),
             tables: tables.into(),
         });
         // The schema first, then what setting up may have caused.
-        self.pending.push_front((schema, size as u64));
+        self.pending.push_front(schema);
     }
 
     fn set_up(&mut self, is_old: bool) {
@@ -448,7 +467,7 @@ impl Receiver {
             forced: start.0 > 0.0,
             resumed,
         });
-        self.pending.push_back((event, 0));
+        self.pending.push_back(event);
     }
 
     /// A frame of a base copy came. An old peer with an empty source sends none at all, so its copies are not watched.

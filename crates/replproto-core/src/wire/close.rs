@@ -2,18 +2,15 @@
 
 use alloc::string::String;
 
+use crate::text;
+
 /// The longest close reason in bytes that fits a WebSocket close frame (`protocol.md` section 1.3). With a longer one some
 /// implementations send no close frame at all.
 pub const MAX_REASON: usize = 123;
 
 /// Cuts a reason to [`MAX_REASON`] bytes, at a character boundary.
-pub fn truncate_reason(mut reason: String) -> String {
-    let mut end = reason.len().min(MAX_REASON);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason.truncate(end);
-    reason
+pub fn truncate_reason(reason: String) -> String {
+    text::cut(reason, MAX_REASON)
 }
 
 #[cfg(test)]

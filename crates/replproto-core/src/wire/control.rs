@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use rmp::encode::{ByteBuf, RmpWrite};
 
 use crate::msgpack::{Reader, Token, TokenError};
+use crate::text;
 use crate::wire::WireError;
 
 /// The type of the extension that stands for JavaScript's undefined.
@@ -133,6 +134,15 @@ impl<'r, 'a> Elements<'r, 'a> {
     pub(super) fn keep_text(&mut self, text: &[u8]) -> Result<String, WireError> {
         self.take_room(ALLOCATION + text.len())?;
         Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// The next element if it is a text, cut to [`TEXT_MAX`](crate::TEXT_MAX); anything else counts as absent. For what is
+    /// read by people only.
+    pub(super) fn short_text(&mut self) -> Result<Option<String>, WireError> {
+        Ok(match self.raw()?.map(|raw| Reader::new(raw).token()) {
+            Some(Ok(Token::Text(text))) => Some(text::short(text)),
+            _ => None,
+        })
     }
 
     /// The next element if it is a text; anything else counts as absent. For what is only informative.

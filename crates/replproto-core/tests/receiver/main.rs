@@ -1,6 +1,9 @@
 //! The rules that a [`replproto_core::Receiver`] keeps, seen from outside: only its public surface is used, and the
 //! driver checks the invariants of every link after every step.
 
+#[expect(dead_code, reason = "shared with the simulator")]
+#[path = "../../../replproto-sim/src/alloc.rs"]
+mod alloc;
 mod allowance;
 mod blobs;
 mod chunks;
@@ -10,6 +13,7 @@ mod ends;
 mod flow;
 mod ledger;
 mod malformed;
+mod memory;
 mod properties;
 mod round_trips;
 mod runs;

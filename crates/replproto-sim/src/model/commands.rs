@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use replproto_core::event::BlobFault;
 use replproto_core::wire::Message;
 use replproto_core::{
     AbortReason, BlobId, Close, CloseReason, Command, Event, LinkError, PauseReason, Report, Work,
@@ -103,22 +104,27 @@ impl Model {
             self.watchdogs.copy_frame();
         }
         let (size, pin) = match event {
-            Event::Records(records) => {
-                let (size, cost) = (records.size(), records.cost() as usize);
-                hold("bounds", cost >= size, || {
-                    format!("{size} bytes cost {cost}")
-                })?;
-                (cost, self.pins.pin(records.bytes()))
-            }
+            Event::Records(records) => (records.size(), self.pins.pin(records.bytes())),
             Event::RecordSkipped(skipped) => (skipped.key.len(), None),
-            Event::Schema(_) | Event::Table(_) => {
-                self.is_inexact = true;
-                (0, None)
+            Event::BlobHeld(failure) | Event::BlobGone(failure) => {
+                let words = match &failure.fault {
+                    BlobFault::Source { message, .. } => message,
+                    BlobFault::Local { why } => why,
+                    _ => "",
+                };
+                (failure.file.len() + words.len(), None)
             }
+            Event::Schema(schema) => {
+                let names = schema.tables.iter().map(|table| table.table.len());
+                (names.sum(), None)
+            }
+            Event::Table(table) => (table.dictionary().heap_bytes(), None),
             _ => (0, None),
         };
-        let count = event.count();
-        let bytes = size as u64 + EVENT_OVERHEAD;
+        let (count, bytes) = (event.count(), event.cost());
+        hold("bounds", bytes >= size as u64 + EVENT_OVERHEAD, || {
+            format!("{size} bytes cost {bytes}")
+        })?;
         self.events.push_back(EventOut { count, bytes, pin });
         self.seen.events += count;
         self.seen.skipped_undecodable += u64::from(matches!(event, Event::RecordSkipped(_)));

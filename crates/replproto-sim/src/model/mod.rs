@@ -71,8 +71,6 @@ pub(crate) struct Model {
     pins: Pins,
     /// Events that are out, oldest first, and what they point into.
     events: VecDeque<EventOut>,
-    /// An event was out, since there were none, whose size only the receiver knows.
-    is_inexact: bool,
     /// What is out and not durable, with the sequences of its cursors.
     commits_out: BTreeMap<CommitId, Option<f64>>,
     transfers: BTreeMap<BlobId, Transfer>,
@@ -129,7 +127,6 @@ impl Model {
             pauses: Pauses::default(),
             pins: Pins::default(),
             events: VecDeque::new(),
-            is_inexact: false,
             commits_out: BTreeMap::new(),
             transfers: BTreeMap::new(),
             failed: BTreeSet::new(),
@@ -211,7 +208,6 @@ impl Model {
                 for _ in 0..*events {
                     self.consume();
                 }
-                self.is_inexact &= !self.events.is_empty();
                 if *events > 0 {
                     self.watchdogs.progress();
                 }

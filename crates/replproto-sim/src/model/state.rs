@@ -170,7 +170,7 @@ impl Model {
         let held = receiver.held_bytes();
         let is_scarce = held > self.allowance;
         let most = retained + self.consumer.now.bytes + self.blobs.now.bytes;
-        let is_right = held >= retained && (held <= most || self.is_inexact);
+        let is_right = held >= retained && held <= most;
         hold("bounds", is_right, || {
             format!("{held} bytes held, {retained} retained")
         })?;
@@ -194,7 +194,7 @@ impl Model {
             (
                 PauseReason::ConsumerQueue,
                 self.consumer.is_raised,
-                self.consumer.is_raised || self.is_inexact,
+                self.consumer.is_raised,
                 is_consuming,
             ),
             (

@@ -24,6 +24,16 @@ use transfer::Transfer;
 pub(super) use transfer::{CHUNK_OVERHEAD, Released, copied};
 pub use tries::BlobTries;
 
+/// What a blob that is known takes at most: its place in the order, which is half empty, its file's name, a reference, and the
+/// first record that refers to it.
+pub(super) const KEY: u64 = 1024;
+
+/// What its transfer takes besides.
+pub(super) const TRANSFER: u64 = KEY + 512;
+
+/// What a blob that has failed takes in the counts of failures.
+pub(super) const TRY: u64 = 256;
+
 /// The longest file id in bytes. The protocol's are hexadecimal numbers.
 pub(super) const MAX_FILE_ID: usize = 128;
 

@@ -11,7 +11,7 @@ pub struct BlobTries(BTreeMap<Name, u32>);
 
 impl BlobTries {
     /// More failing blobs than this are not counted, but simply tried again.
-    pub(super) const CAPACITY: usize = 16_384;
+    pub(in crate::receiver) const CAPACITY: usize = 4096;
 
     /// On how many links the blob has failed.
     pub(super) fn get(&self, file: &Name) -> u32 {

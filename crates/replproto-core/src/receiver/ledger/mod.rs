@@ -50,6 +50,9 @@ fn max(a: Option<Sequence>, b: Option<Sequence>) -> Option<Sequence> {
     }
 }
 
+/// The longest record id in bytes that a transaction which waits for blobs keeps as the place of a copy.
+const WAITING_KEY_MAX: usize = 128;
+
 #[derive(Debug, Default)]
 struct Transaction {
     /// When its first record was handed out.
@@ -70,8 +73,15 @@ impl Transaction {
         self.is_ended && self.is_committed && self.blobs == 0
     }
 
-    /// What follows this one follows now with it.
-    fn then(&mut self, later: Advance, step: u64) {
+    /// What follows this one follows now with it. There may be many that wait for blobs, so those keep no long place of a
+    /// copy: one that is interrupted meanwhile goes on from an earlier row.
+    fn then(&mut self, mut later: Advance, step: u64) {
+        if let Some(CopyStep::At(copy)) = &later.copy
+            && self.blobs > 0
+            && copy.after_key.len() > WAITING_KEY_MAX
+        {
+            later.copy = None;
+        }
         self.advance.then(later);
         self.step = step;
     }
@@ -209,8 +219,7 @@ impl Ledger {
         if is_first && transaction.blobs == 0 && !completes {
             position.apply(advance.clone(), self.step);
         }
-        transaction.advance = advance;
-        transaction.step = self.step;
+        transaction.then(advance, self.step);
         // The end of a copy is told by an event of its own, which no cursor may overtake.
         let is_new = position.is_ahead_of(&self.handed) && !self.copy_completed;
         let cursor = is_new.then(|| position.cursor.clone());

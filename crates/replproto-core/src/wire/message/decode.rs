@@ -204,8 +204,8 @@ pub(crate) fn read_chunk_header(
             "transferId" => header.transfer = value.number("transferId")?.map(|id| id as u64),
             "size" => header.size = value.number("size")?.map(|size| size as u64),
             "finished" => header.finished = value.boolean("finished")?.unwrap_or(false),
-            "error" => header.error = value.any_text()?,
-            "errorCode" => header.error_code = value.any_text()?,
+            "error" => header.error = value.short_text()?,
+            "errorCode" => header.error_code = value.short_text()?,
             "errorStatus" => {
                 header.error_status = value.number("errorStatus")?.map(|status| status as u16);
             }

@@ -217,7 +217,7 @@ pub struct ChunkHeader {
     pub size: Option<u64>,
     /// The last chunk.
     pub finished: bool,
-    /// The sender could not read the blob.
+    /// The sender could not read the blob. Cut to [`TEXT_MAX`](crate::TEXT_MAX) when it is read, like the code.
     pub error: Option<String>,
     /// A file-system code, from newer peers.
     pub error_code: Option<String>,
