@@ -120,7 +120,6 @@ impl Link {
                 9..=11 => Input::Skipped { records: 1 },
                 12 | 13 => Input::Allowance {
                     bytes: 100 << (choices.next().unwrap_or(0) % 20),
-                    is_overdraft: step & 0x10 != 0,
                 },
                 14 => Input::TextMessage,
                 _ => Input::TooLarge { bytes: 1 << 40 },

@@ -69,12 +69,16 @@ impl Trace {
             None => {}
             Some(FrameItem::Part { kind, last }) => {
                 let is_text = kind == MessageKind::Text;
-                if !self.is_open {
+                let is_first = !self.is_open;
+                if is_first {
                     self.messages.push((is_text, Vec::new()));
                 }
                 if let Some((was_text, message)) = self.messages.last_mut() {
                     assert_eq!(*was_text, is_text, "a message changes its kind");
-                    assert!(last || !payload.is_empty(), "a part without bytes");
+                    assert!(
+                        is_first || last || !payload.is_empty(),
+                        "a part without bytes"
+                    );
                     message.extend_from_slice(payload);
                     if last && is_text {
                         assert!(str::from_utf8(message).is_ok());

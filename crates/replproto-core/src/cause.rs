@@ -34,6 +34,8 @@ pub enum EndCause {
     TooLarge,
     /// Another peer answered than was expected.
     WrongName,
+    /// The peer answered for another database than the one asked for.
+    WrongDatabase,
     /// The peer did not send what a record needs.
     Missing,
     /// Nothing came from the peer for too long.
@@ -46,8 +48,8 @@ pub enum EndCause {
     NotReady,
     /// The link was renewed for a blob that had failed.
     BlobGap,
-    /// The peer did not go on with a message for which other links had to wait.
-    Overdraft,
+    /// The peer did not go on with a message that it had begun.
+    Message,
     /// The base copy did not go on.
     CopyProgress,
     /// The base copy did not become durable.
@@ -64,7 +66,7 @@ pub enum EndCause {
 
 impl EndCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Resolve,
         Self::Connect,
         Self::Tls,
@@ -77,13 +79,14 @@ impl EndCause {
         Self::Protocol,
         Self::TooLarge,
         Self::WrongName,
+        Self::WrongDatabase,
         Self::Missing,
         Self::Silence,
         Self::Setup,
         Self::PauseStall,
         Self::NotReady,
         Self::BlobGap,
-        Self::Overdraft,
+        Self::Message,
         Self::CopyProgress,
         Self::CopyFinish,
         Self::Storage,
@@ -112,13 +115,14 @@ impl EndCause {
             Self::Protocol => "protocol",
             Self::TooLarge => "too_large",
             Self::WrongName => "wrong_name",
+            Self::WrongDatabase => "wrong_database",
             Self::Missing => "missing",
             Self::Silence => "silence",
             Self::Setup => "setup",
             Self::PauseStall => "pause_stall",
             Self::NotReady => "not_ready",
             Self::BlobGap => "blob_gap",
-            Self::Overdraft => "overdraft",
+            Self::Message => "message",
             Self::CopyProgress => "copy_progress",
             Self::CopyFinish => "copy_finish",
             Self::Storage => "storage",
@@ -143,7 +147,7 @@ impl From<Watchdog> for EndCause {
             Watchdog::PauseStall(_) => Self::PauseStall,
             Watchdog::NotReady => Self::NotReady,
             Watchdog::BlobGap => Self::BlobGap,
-            Watchdog::Overdraft => Self::Overdraft,
+            Watchdog::Message => Self::Message,
             Watchdog::CopyProgress => Self::CopyProgress,
             Watchdog::CopyFinish => Self::CopyFinish,
         }
@@ -160,9 +164,12 @@ impl From<&CloseReason> for EndCause {
             CloseReason::Disconnected => Self::Disconnected,
             CloseReason::TransportLost => Self::TransportLost,
             CloseReason::Error(error) => match error {
-                LinkError::Malformed { .. } | LinkError::TextMessage => Self::Protocol,
+                LinkError::Malformed { .. }
+                | LinkError::TooSoon { .. }
+                | LinkError::TextMessage => Self::Protocol,
                 LinkError::TooLarge { .. } => Self::TooLarge,
                 LinkError::WrongName { .. } => Self::WrongName,
+                LinkError::WrongDatabase { .. } => Self::WrongDatabase,
                 LinkError::Missing { .. } => Self::Missing,
                 LinkError::TimedOut { watchdog, .. } => (*watchdog).into(),
             },

@@ -231,20 +231,20 @@ pub struct Timeouts {
     /// How long the application may be not ready.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub not_ready: Duration,
-    /// How long a link that holds more of a [`SharedBudget`](crate::SharedBudget) than there is may wait for more bytes of the
-    /// message that it needs them for: meanwhile no other link can have a turn. Paused time does not count.
+    /// How long a message that has begun may stay without another byte, not counting paused time. Pings and pongs are no part
+    /// of it. It also bounds how long a link may hold more of a [`SharedBudget`](crate::SharedBudget) than there is.
     #[cfg_attr(
         feature = "serde",
-        serde(with = "crate::time::micros", default = "default_overdraft")
+        serde(with = "crate::time::micros", default = "default_message")
     )]
-    pub overdraft: Duration,
+    pub message: Duration,
     /// How long a confirmation waits for others to join it.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub confirm_delay: Duration,
 }
 
 /// Recordings of earlier versions do not have it.
-const fn default_overdraft() -> Duration {
+const fn default_message() -> Duration {
     Duration::from_secs(60)
 }
 
@@ -259,7 +259,7 @@ impl Default for Timeouts {
             blob_gap: Duration::from_secs(900),
             pause_stall: Duration::from_secs(1800),
             not_ready: Duration::from_secs(60),
-            overdraft: default_overdraft(),
+            message: default_message(),
             confirm_delay: Duration::from_millis(2),
         }
     }
@@ -292,7 +292,7 @@ impl Config {
             }
         }
         let Limits {
-            message,
+            message: message_bytes,
             record,
             command,
             context,
@@ -302,7 +302,7 @@ impl Config {
             blob_tries,
         } = self.limits;
         for (name, is_zero) in [
-            ("limits.message", message == 0),
+            ("limits.message", message_bytes == 0),
             ("limits.record", record == 0),
             ("limits.command", command == 0),
             ("limits.context", context == 0),
@@ -328,7 +328,7 @@ impl Config {
             blob_gap,
             pause_stall,
             not_ready,
-            overdraft,
+            message,
             confirm_delay,
         } = self.timeouts;
         for (name, duration) in [
@@ -340,7 +340,7 @@ impl Config {
             ("timeouts.blob_gap", blob_gap),
             ("timeouts.pause_stall", pause_stall),
             ("timeouts.not_ready", not_ready),
-            ("timeouts.overdraft", overdraft),
+            ("timeouts.message", message),
             ("timeouts.confirm_delay", confirm_delay),
         ] {
             if duration.is_zero() {

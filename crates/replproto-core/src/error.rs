@@ -99,6 +99,25 @@ pub enum LinkError {
         /// Who answered.
         actual: String,
     },
+    /// The peer speaks of another database than the one we follow (`protocol.md` sections 3.1 and 3.4).
+    #[error("the peer speaks of database {actual:?}, expected was {expected:?}")]
+    WrongDatabase {
+        /// The one we follow.
+        expected: String,
+        /// The one it named.
+        actual: String,
+    },
+    /// The peer did not wait for its turn: until it has said its name and has answered the subscription, nobody knows whose
+    /// data it would be.
+    #[error("message {message} brings {what} before {missing}")]
+    TooSoon {
+        /// Which message of the link, from 0.
+        message: u64,
+        /// What it brings.
+        what: &'static str,
+        /// What should have come first.
+        missing: &'static str,
+    },
     /// A text message, which the protocol does not have.
     #[error("the peer sent a text message")]
     TextMessage,
@@ -124,9 +143,9 @@ impl LinkError {
     /// The close code to send; `None` where no close frame can be expected to arrive.
     pub(crate) const fn close_code(&self) -> Option<u16> {
         Some(match self {
-            Self::Malformed { .. } => 1002,
+            Self::Malformed { .. } | Self::TooSoon { .. } => 1002,
             Self::TooLarge { .. } => 1009,
-            Self::WrongName { .. } => 1008,
+            Self::WrongName { .. } | Self::WrongDatabase { .. } => 1008,
             Self::TextMessage => 1003,
             Self::Missing { .. } => 1011,
             Self::TimedOut { watchdog, .. } => match watchdog {
@@ -139,6 +158,7 @@ impl LinkError {
     pub(crate) fn close_text(&self) -> String {
         match self {
             Self::WrongName { .. } => "Node name mismatch".into(),
+            Self::WrongDatabase { .. } => "Database mismatch".into(),
             Self::Missing {
                 what: MissingContext::Table(_),
                 ..
@@ -198,8 +218,8 @@ pub enum Watchdog {
     NotReady,
     /// A blob that failed and has to come again: the link is renewed to get it.
     BlobGap,
-    /// More bytes of a message for which the link has gone beyond the memory that it shares.
-    Overdraft,
+    /// The next byte of a message that has begun.
+    Message,
     /// The next row or blob of a base copy.
     CopyProgress,
     /// The base copy to become durable after its last row.
@@ -216,7 +236,7 @@ impl Watchdog {
         "blob_gap",
         "copy_progress",
         "copy_finish",
-        "overdraft",
+        "message",
     ];
 
     /// A stable number, for tables.
@@ -229,7 +249,7 @@ impl Watchdog {
             Self::BlobGap => 4,
             Self::CopyProgress => 5,
             Self::CopyFinish => 6,
-            Self::Overdraft => 7,
+            Self::Message => 7,
         }
     }
 }
@@ -247,9 +267,7 @@ impl fmt::Display for Watchdog {
             }
             Self::NotReady => f.write_str("the application is not ready"),
             Self::BlobGap => f.write_str("a blob is missing; reconnecting to get it"),
-            Self::Overdraft => f.write_str(
-                "the peer does not go on with a message for which other links have to wait",
-            ),
+            Self::Message => f.write_str("the peer stopped in the middle of a message"),
             Self::CopyProgress => f.write_str("the base copy does not go on"),
             Self::CopyFinish => f.write_str("the base copy does not become durable"),
         }

@@ -90,9 +90,6 @@ pub enum Input {
     Allowance {
         /// Bytes.
         bytes: u64,
-        /// It goes beyond what there is for all links, which is bounded by
-        /// [`Timeouts::overdraft`](crate::config::Timeouts::overdraft).
-        is_overdraft: bool,
     },
     /// Stop reading, finish what is in hand, confirm it, then close; at the deadline, close with what is done.
     Drain {
@@ -127,10 +124,7 @@ impl fmt::Debug for Input {
             Self::Skipped { records } => write!(f, "Skipped({records} records)"),
             Self::Ready => f.write_str("Ready"),
             Self::NotReady => f.write_str("NotReady"),
-            Self::Allowance {
-                bytes,
-                is_overdraft,
-            } => write!(f, "Allowance({bytes} bytes, overdraft: {is_overdraft})"),
+            Self::Allowance { bytes } => write!(f, "Allowance({bytes} bytes)"),
             Self::Drain { deadline } => write!(f, "Drain({deadline:?})"),
             Self::Shutdown => f.write_str("Shutdown"),
             Self::Tick => f.write_str("Tick"),

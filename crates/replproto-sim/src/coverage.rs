@@ -1,5 +1,6 @@
 //! What a batch of worlds has reached. A mark that stays at zero means that a part of the world does nothing.
 
+use replproto_core::error::Watchdog;
 use replproto_core::{Input, PauseReason, PauseReasons, Stats};
 
 use crate::faults::Fault;
@@ -201,6 +202,12 @@ impl Coverage {
         ]
         .into_iter()
         .map(|(name, count)| (format!("counter {name}"), count, None))
+        .chain(
+            Watchdog::NAMES
+                .into_iter()
+                .zip(stats.watchdogs)
+                .map(|(name, count)| (format!("watchdog {name}"), count, None)),
+        )
     }
 
     /// The marks that were not reached and can be.

@@ -48,7 +48,7 @@ fn flip(bytes: &[u8], rng: &mut Rng) -> Bytes {
 /// A well-formed message that nobody has asked for, with values at the edge of what they can be.
 fn invented(rng: &mut Rng) -> Bytes {
     let number = [0.0, -1.0, 1e300, f64::INFINITY, f64::NAN, 1.8e12][rng.below(6) as usize];
-    let message = match rng.below(10) {
+    let message = match rng.below(11) {
         0 => Message::SequenceUpdate(Sequence(number)),
         1 => Message::CopyStart {
             start: WallTime(number),
@@ -84,6 +84,11 @@ fn invented(rng: &mut Rng) -> Bytes {
         8 => Message::NodeMap {
             ids: vec![("x".into(), 0)],
             subscribed: Vec::new(),
+        },
+        9 => Message::Schema {
+            tables: Vec::new(),
+            database: ["data", "other", ""][rng.below(3) as usize].into(),
+            request: [None, Some(1), Some(2)][rng.below(3) as usize],
         },
         _ => Message::CommittedUpdate(Sequence(number)),
     };

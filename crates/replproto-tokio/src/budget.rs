@@ -105,13 +105,6 @@ impl State {
     }
 }
 
-/// What a link may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allowance {
-    pub(crate) bytes: u64,
-    pub(crate) is_overdraft: bool,
-}
-
 /// The part of a budget that one link has.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -127,7 +120,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// The link holds so many bytes. Gives how many it may hold before it has to wait.
-    pub(crate) fn allowance(&mut self, held: u64, is_starved: bool) -> Allowance {
+    pub(crate) fn allowance(&mut self, held: u64, is_starved: bool) -> u64 {
         let lease = self.member.lease.load(Ordering::Acquire);
         let is_grown = lease != self.seen;
         self.seen = lease;
@@ -138,10 +131,7 @@ impl Lease {
             self.member.lease.store(self.seen, Ordering::Release);
             state.tell();
         }
-        Allowance {
-            bytes: self.seen - MAX_PART,
-            is_overdraft: self.is_overdrawn,
-        }
+        self.seen - MAX_PART
     }
 
     /// Another part fits, and little is left over. Nothing has to be asked then.
@@ -186,16 +176,16 @@ mod tests {
     fn a_lease_grows_when_others_give_back() {
         let budget = MemoryBudget::new(9 * PART);
         let (mut one, mut other) = (budget.join(), budget.join());
-        assert_eq!(one.allowance(7 * PART, false).bytes, 7 * PART);
-        assert_eq!(other.allowance(PART, false).bytes, 0);
+        assert_eq!(one.allowance(7 * PART, false), 7 * PART);
+        assert_eq!(other.allowance(PART, false), 0);
         let mut context = Context::from_waker(Waker::noop());
         assert!(other.poll_grown(&mut context).is_pending());
         assert_eq!((budget.leased(), budget.waiting()), (9 * PART, 1));
         drop(one);
         assert!(other.poll_grown(&mut context).is_ready());
-        assert_eq!(other.allowance(PART, false).bytes, 3 * PART);
+        assert_eq!(other.allowance(PART, false), 3 * PART);
         assert!(other.poll_grown(&mut context).is_pending());
-        assert_eq!(other.allowance(0, false).bytes, 0);
+        assert_eq!(other.allowance(0, false), 0);
         assert_eq!(budget.leased(), PART);
         drop(other);
         assert_eq!((budget.leased(), budget.waiting()), (0, 0));
@@ -205,10 +195,10 @@ mod tests {
     fn little_is_not_asked_for() {
         let budget = MemoryBudget::new(100 * PART);
         let mut lease = budget.join();
-        assert_eq!(lease.allowance(PART, false).bytes, 3 * PART);
+        assert_eq!(lease.allowance(PART, false), 3 * PART);
         for held in [1, PART, 2 * PART, 3 * PART] {
-            assert_eq!(lease.allowance(held, false).bytes, 3 * PART, "{held}");
+            assert_eq!(lease.allowance(held, false), 3 * PART, "{held}");
         }
-        assert_eq!(lease.allowance(3 * PART + 1, false).bytes, 7 * PART);
+        assert_eq!(lease.allowance(3 * PART + 1, false), 7 * PART);
     }
 }

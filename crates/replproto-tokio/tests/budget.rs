@@ -134,7 +134,7 @@ async fn half(budget: &MemoryBudget, limit: Duration) -> Link {
     let publisher = Publisher::bind().await;
     let mut config = publisher.config();
     config.budget = Some(budget.clone());
-    config.core.timeouts.overdraft = limit;
+    config.core.timeouts.message = limit;
     tokio::spawn(async move {
         let (mut peer, _) = publisher.link().await;
         let record = padded_batch(&["a"], 1 << 20, TIME + 1.0);
@@ -162,7 +162,7 @@ async fn a_peer_that_stops_in_a_record_holds_the_others_up_for_a_while_only() {
     let CloseReason::Error(LinkError::TimedOut { watchdog, .. }) = reason else {
         panic!("{reason:?}");
     };
-    assert_eq!(watchdog, Watchdog::Overdraft);
+    assert_eq!(watchdog, Watchdog::Message);
 }
 
 #[tokio::test]

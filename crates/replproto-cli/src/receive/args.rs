@@ -93,6 +93,9 @@ pub(crate) struct ReceiveArgs {
     /// End the link after so long without a sign of life [default: twice the ping interval]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     ping_timeout: Option<Duration>,
+    /// End the link if the publisher stops in the middle of a message for so long [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    message_timeout: Option<Duration>,
     /// Give a blob up, for this link, after so long without a byte of it [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     blob_timeout: Option<Duration>,
@@ -246,6 +249,7 @@ impl ReceiveArgs {
             blob,
             blob_gap: self.blob_gap_reconnect.unwrap_or(blob),
             setup: self.setup_timeout.unwrap_or(defaults.setup),
+            message: self.message_timeout.unwrap_or(defaults.message),
             ..defaults
         }
     }

@@ -183,17 +183,6 @@ impl Receiver {
         is_late
     }
 
-    /// What the link may hold, for the sake of others.
-    pub(super) fn set_allowance(&mut self, bytes: u64, is_overdraft: bool) {
-        self.flow.allowance = bytes;
-        if is_overdraft {
-            self.timers
-                .start(Timer::Overdraft, self.config.timeouts.overdraft);
-        } else {
-            self.timers.clear(Timer::Overdraft);
-        }
-    }
-
     pub(super) fn set_unready(&mut self, is_unready: bool) {
         self.is_unready = is_unready;
         self.watch_readiness();

@@ -178,6 +178,11 @@ impl Inbox {
         self.parts.is_empty()
     }
 
+    /// Whether a message has begun and has not been taken to its end.
+    pub(crate) fn is_within_message(&self) -> bool {
+        !self.is_empty() || self.is_mid_message
+    }
+
     /// Bytes of the first message that are here and not taken.
     pub(crate) const fn ready(&self) -> u64 {
         self.ready

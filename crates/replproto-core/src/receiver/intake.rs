@@ -69,6 +69,9 @@ impl Receiver {
 
     #[inline]
     fn item(&mut self, item: Item, items: &mut u32) -> Option<Command> {
+        if !self.admits(&item) {
+            return None;
+        }
         match item {
             Item::Entry(first) => self.run(first, items),
             Item::EndOfBatch(sequence) => Some(self.end_of_batch(sequence)),

@@ -216,15 +216,13 @@ impl Receiver {
             Input::Skipped { records } => self.stats.skipped_by_host += records,
             Input::Ready => self.set_unready(false),
             Input::NotReady => self.set_unready(true),
-            Input::Allowance {
-                bytes,
-                is_overdraft,
-            } => self.set_allowance(bytes, is_overdraft),
+            Input::Allowance { bytes } => self.flow.allowance = bytes,
             Input::Drain { deadline } => {
                 // Nothing is read any more, so nothing of the peer can be heard.
                 let done = self.work_done();
                 self.drained_from.get_or_insert(done);
                 self.timers.clear(Timer::Silence);
+                self.timers.clear(Timer::Message);
                 self.timers.set_at(Timer::Drain, deadline);
             }
             Input::Tick => {}
@@ -242,10 +240,7 @@ impl Receiver {
             return Err(Misuse::FedWhilePaused { retained });
         }
         self.heard();
-        if self.timers.is_set(Timer::Overdraft) {
-            self.timers
-                .set(Timer::Overdraft, self.config.timeouts.overdraft);
-        }
+        self.watch_message(bytes.is_empty(), is_last);
         self.stats.bytes += bytes.len() as u64;
         self.inbox.push(bytes, is_last, &mut self.flow.inbound);
         self.is_drained = false;

@@ -21,6 +21,7 @@ use crate::wire::{Message, WireError};
 
 use super::Receiver;
 use super::context::Beyond;
+use super::decoder::Item;
 use super::ledger::{Advance, CopyStep};
 use super::timers::Timer;
 
@@ -43,6 +44,9 @@ pub(super) const IDLE_AT_A_TIME: usize = 1024;
 
 /// The longest record id in bytes that a copy can be resumed after, and that the report of a skipped record has.
 pub(super) const KEY_MAX: usize = 2048;
+
+/// Connections for this database bring the definitions of every other one as well (`protocol.md` section 3.4).
+const SYSTEM: &str = "system";
 
 /// The only request of a link.
 const REQUEST: u32 = 1;
@@ -265,6 +269,19 @@ impl Receiver {
         }
     }
 
+    /// A part of a message came. A message that has begun must go on: nothing else can come before its end, and what came of
+    /// its transaction waits for it. Signs of life are none of it, and neither are parts without a byte.
+    pub(super) fn watch_message(&mut self, is_empty: bool, is_last: bool) {
+        let limit = self.config.timeouts.message;
+        if is_last || self.is_draining() {
+            self.timers.clear(Timer::Message);
+        } else if is_empty {
+            self.timers.start(Timer::Message, limit);
+        } else {
+            self.timers.set(Timer::Message, limit);
+        }
+    }
+
     fn silence_limit(&self) -> Duration {
         let timeouts = &self.config.timeouts;
         let usual = timeouts.ping_timeout;
@@ -293,7 +310,7 @@ impl Receiver {
             Timer::NotReady => self.timed_out(Watchdog::NotReady, timeouts.not_ready),
             Timer::BlobIdle => self.fail_idle_blobs(),
             Timer::BlobGap => self.timed_out(Watchdog::BlobGap, timeouts.blob_gap),
-            Timer::Overdraft => self.timed_out(Watchdog::Overdraft, timeouts.overdraft),
+            Timer::Message => self.timed_out(Watchdog::Message, timeouts.message),
             Timer::CopyProgress => self.timed_out(Watchdog::CopyProgress, timeouts.blob),
             Timer::CopyFinish => self.timed_out(Watchdog::CopyFinish, timeouts.copy_timeout),
             Timer::Drain => self.close(CloseReason::DrainTimedOut),
@@ -316,6 +333,49 @@ impl Receiver {
         self.timers.set_link_time(Timer::BlobIdle, next);
     }
 
+    /// What the peer sends must be its turn: nothing is for the application before the peer has said its name and has answered
+    /// the subscription, since only these say whose data it is. Gives false if that ended the link.
+    #[inline]
+    pub(super) fn admits(&mut self, item: &Item) -> bool {
+        self.session.is_following() || self.admits_early(item)
+    }
+
+    fn admits_early(&mut self, item: &Item) -> bool {
+        let what = match item {
+            Item::Entry(_) | Item::EndOfBatch(_) => "a batch",
+            Item::Chunk(_) => "a blob",
+            Item::Command(message) => match message {
+                Message::Schema { .. } if self.session.peer.is_some() => return true,
+                Message::Schema { .. } => "DB_SCHEMA",
+                Message::NodeMap { .. } => "NODE_NAME_TO_ID_MAP",
+                Message::TableStructure(_) => "TABLE_FIXED_STRUCTURE",
+                Message::ResidencyList { .. } => "RESIDENCY_LIST",
+                Message::SequenceUpdate(_) => "SEQUENCE_ID_UPDATE",
+                Message::CopyStart { .. } => "COPY_START",
+                Message::CopyComplete => "COPY_COMPLETE",
+                _ => return true,
+            },
+            Item::Body { .. } | Item::EndOfMessage => return true,
+        };
+        let missing = match self.session.peer {
+            None => "its NODE_NAME",
+            Some(_) => "the answer to the subscription",
+        };
+        self.fail(LinkError::TooSoon {
+            message: self.decoder.message(),
+            what,
+            missing,
+        });
+        false
+    }
+
+    fn wrong_database(&mut self, actual: String) {
+        self.fail(LinkError::WrongDatabase {
+            expected: self.config.database.clone(),
+            actual: text::cut(actual, TEXT_MAX),
+        });
+    }
+
     pub(super) fn node_name(&mut self, node: NodeName) {
         let Some(name) = node.name.filter(|name| !name.is_empty()) else {
             return;
@@ -328,6 +388,10 @@ impl Receiver {
                 expected,
                 actual: text::cut(name, TEXT_MAX),
             });
+        }
+        // A peer that answers names the database that it has bound, which is the one that we asked for.
+        if !node.database.is_empty() && node.database != self.config.database {
+            return self.wrong_database(node.database);
         }
         if self.session.phase != Phase::Greeting {
             return;
@@ -381,35 +445,31 @@ impl Receiver {
         self.timers.set(Timer::Setup, asked.clamp(own, most));
     }
 
-    /// DB_SCHEMA. Gives the event, if it is about our database.
+    /// DB_SCHEMA. It must be about our database, unless that is `system`, where others are passed over if nobody asked.
     pub(super) fn schema(
         &mut self,
         tables: Vec<TableDefinition>,
         database: &str,
         answers: Option<u32>,
     ) {
-        if let Phase::Subscribing { request, is_old } = self.session.phase {
-            // Only the answer to our request proves that the publisher has begun to send (`protocol.md` section 3.4).
-            let is_answer = if request.is_some() {
-                answers == request
-            } else {
-                database == self.config.database
-            };
-            if is_answer {
-                self.set_up(is_old);
-            }
+        let is_ours = database == self.config.database;
+        if !is_ours && (answers == Some(REQUEST) || self.config.database != SYSTEM) {
+            return self.wrong_database(database.to_string());
         }
-        let Some(peer) = &self.session.peer else {
+        let Some(peer) = self.session.peer.clone().filter(|_| is_ours) else {
             return;
         };
-        if database != self.config.database {
-            return;
+        if let Phase::Subscribing { request, is_old } = self.session.phase
+            // Only the answer to our request proves that the publisher has begun to send (`protocol.md` section 3.4).
+            && (request.is_none() || answers == request)
+        {
+            self.set_up(is_old);
         }
         if let Err(Beyond) = self.context.set_schema(&tables) {
             return self.beyond_context();
         }
         let schema = Event::Schema(Schema {
-            peer: peer.clone(),
+            peer,
             database: database.into(),
             tables: tables.into(),
         });
@@ -431,8 +491,6 @@ impl Receiver {
             copy: None,
         }) = &self.session.start
             && sequence.0 > 0.0
-            // A peer that sends batches before its answer may have had a later one confirmed.
-            && *sequence >= self.confirmed
         {
             // The last link may have ended between a commit and its confirmation (`protocol.md` section 15, ruling 8).
             self.confirm = Some(*sequence);

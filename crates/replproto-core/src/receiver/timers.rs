@@ -23,8 +23,8 @@ pub(super) enum Timer {
     BlobIdle,
     /// The link to be renewed for a blob that failed. Armed while the cursor is held by one.
     BlobGap,
-    /// The peer to go on with a message for which the link holds more than there is for all. Armed while it does; link time.
-    Overdraft,
+    /// The peer to go on with a message that it has begun. Armed from its beginning until its end; link time.
+    Message,
     /// The base copy to go on. Armed from its start until its last row; link time.
     CopyProgress,
     /// The base copy to become durable. Armed from its last row until it is.
@@ -43,7 +43,7 @@ impl Timer {
         Self::NotReady,
         Self::BlobIdle,
         Self::BlobGap,
-        Self::Overdraft,
+        Self::Message,
         Self::CopyProgress,
         Self::CopyFinish,
         Self::Drain,
@@ -53,7 +53,7 @@ impl Timer {
     const fn is_link_time(self) -> bool {
         matches!(
             self,
-            Self::Setup | Self::BlobIdle | Self::Overdraft | Self::CopyProgress
+            Self::Setup | Self::BlobIdle | Self::Message | Self::CopyProgress
         )
     }
 }

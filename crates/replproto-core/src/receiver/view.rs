@@ -38,7 +38,7 @@ impl Receiver {
     pub fn is_idle(&self) -> bool {
         self.is_set_up()
             && !self.is_copying()
-            && self.inbox.is_empty()
+            && !self.inbox.is_within_message()
             && self.is_done()
             && self.blobs.is_quiet()
             && !self.blobs.has_gap()

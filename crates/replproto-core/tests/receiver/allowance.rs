@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use replproto_core::config::Timeouts;
-use replproto_core::error::Watchdog;
-use replproto_core::{CloseReason, Input, LinkError, PauseReason};
+use replproto_core::{Input, PauseReason};
 
 use crate::driver::{Auto, Driver, config};
 use crate::wire::Batch;
 
 const fn allow(bytes: u64) -> Input {
-    Input::Allowance {
-        bytes,
-        is_overdraft: false,
-    }
+    Input::Allowance { bytes }
 }
 
 #[test]
@@ -91,39 +86,6 @@ fn what_is_copied_out_of_a_part_counts_until_it_is_given_back() {
     assert!(most > 0, "few records of a large part are copied");
     assert_eq!(driver.records().count(), 100);
     assert_eq!(driver.receiver.held_bytes(), 0);
-}
-
-#[test]
-fn a_peer_that_stops_while_others_wait_is_given_up_and_a_slow_one_is_not() {
-    let second = Duration::from_secs(1);
-    let limit = Timeouts::default().overdraft;
-    for is_slow in [true, false] {
-        let mut driver = Driver::following(config());
-        let text = "x".repeat(10_000);
-        let mut message = Batch::new().put(text.as_str()).end_at(5.0);
-        for _ in 0..5 {
-            let bytes = message.split_to(1000);
-            driver.input(Input::Message { bytes, last: false });
-            driver.input(Input::Allowance {
-                bytes: u64::MAX,
-                is_overdraft: true,
-            });
-            driver.pass(if is_slow { limit - second } else { second });
-        }
-        assert!(driver.close.is_none());
-        let bytes = message.split_to(1000);
-        driver.input(Input::Message { bytes, last: false });
-        // A pong is no part of the message.
-        driver.pass(limit - second * 2);
-        driver.input(Input::Pong);
-        assert!(driver.close.is_none());
-        driver.pass(second * 2);
-        let close = driver.close.expect("it has waited long enough");
-        let CloseReason::Error(LinkError::TimedOut { watchdog, .. }) = close.reason else {
-            panic!("{:?}", close.reason);
-        };
-        assert_eq!(watchdog, Watchdog::Overdraft);
-    }
 }
 
 #[test]

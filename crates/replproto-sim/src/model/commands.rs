@@ -32,8 +32,13 @@ impl Model {
             Command::Resume(reason) => hold("pauses", self.announced.remove(reason), || {
                 format!("{reason} was not raised")
             }),
-            Command::Event(event) => self.event(event),
+            Command::Event(event) => {
+                self.has_schema |= matches!(event, Event::Schema(_));
+                self.check_turn(command)?;
+                self.event(event)
+            }
             Command::OpenBlob { blob, .. } => {
+                self.check_turn(command)?;
                 self.opens += 1;
                 let transfer = Transfer {
                     heard: self.watchdogs.link_now(),
@@ -71,6 +76,13 @@ impl Model {
     fn check_connected(&self) -> Result {
         hold("protocol", self.watchdogs.is_connected(), || {
             "something is sent before the socket is open".into()
+        })
+    }
+
+    /// Nothing is for the application before it is known whose data it is.
+    fn check_turn(&self, command: &Command) -> Result {
+        hold("order", self.has_schema, || {
+            format!("{command:?} before the definition of our database")
         })
     }
 

@@ -99,6 +99,8 @@ pub(crate) struct Model {
     seen: Stats,
     is_paused: bool,
     is_unready: bool,
+    /// The peer's definition of our database has been handed out.
+    has_schema: bool,
     /// How much the link may hold.
     allowance: u64,
     /// After what it was told the link must end.
@@ -148,6 +150,7 @@ impl Model {
             seen: Stats::default(),
             is_paused: false,
             is_unready: false,
+            has_schema: false,
             allowance: u64::MAX,
             must_close: false,
             is_shut_down: false,
@@ -199,7 +202,7 @@ impl Model {
             Input::Connected => self.watchdogs.connected(),
             Input::Message { bytes, last } => {
                 self.watchdogs.heard();
-                self.watchdogs.part();
+                self.watchdogs.part(bytes.is_empty(), *last);
                 self.pins.arrive(bytes);
                 self.part(bytes.len() as u64, *last);
             }
@@ -234,15 +237,9 @@ impl Model {
             Input::Ready => self.is_unready = false,
             Input::Skipped { records } => self.seen.skipped_by_host += records,
             Input::NotReady => self.is_unready = true,
-            Input::Allowance {
-                bytes,
-                is_overdraft,
-            } => {
-                self.allowance = *bytes;
-                self.watchdogs.allowed(*is_overdraft);
-            }
+            Input::Allowance { bytes } => self.allowance = *bytes,
             Input::Drain { deadline } => {
-                self.watchdogs.drain = Some(*deadline);
+                self.watchdogs.drained(*deadline);
                 let done = self.work_done();
                 self.drained_from.get_or_insert(done);
             }

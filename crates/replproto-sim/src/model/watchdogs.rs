@@ -44,9 +44,9 @@ pub(super) struct Watchdogs {
     /// When the application did something last, or reading was paused.
     progress: Instant,
     unready: Option<Instant>,
+    /// When the last byte came of the message that is under way, in link time.
+    message: Option<Duration>,
     /// All rows of a copy are here since.
-    /// Since when a part of a message is waited for that others wait for too, in link time.
-    overdrawn: Option<Duration>,
     pub(super) rows_ended: Option<Instant>,
 }
 
@@ -71,7 +71,7 @@ impl Watchdogs {
             progress: now,
             unready: None,
             rows_ended: None,
-            overdrawn: None,
+            message: None,
         }
     }
 
@@ -95,16 +95,20 @@ impl Watchdogs {
         self.connected.is_some()
     }
 
-    /// What the link was told of the memory that it shares: whether it holds more than there is.
-    pub(super) fn allowed(&mut self, is_overdraft: bool) {
-        self.overdrawn = is_overdraft.then(|| self.overdrawn.unwrap_or_else(|| self.link_now()));
+    /// A part of a message came. While a link drains nobody waits for more of it.
+    pub(super) fn part(&mut self, is_empty: bool, is_last: bool) {
+        let now = self.link_now();
+        self.message = match self.message {
+            _ if is_last || self.drain.is_some() => None,
+            Some(since) if is_empty => Some(since),
+            _ => Some(now),
+        };
     }
 
-    /// A part of a message came.
-    pub(super) fn part(&mut self) {
-        if self.overdrawn.is_some() {
-            self.overdrawn = Some(self.link_now());
-        }
+    /// The link is to drain until then.
+    pub(super) const fn drained(&mut self, deadline: Instant) {
+        self.drain = Some(deadline);
+        self.message = None;
     }
 
     pub(super) const fn heard(&mut self) {
@@ -189,13 +193,12 @@ impl Watchdogs {
         if let Some(ended) = self.rows_ended {
             late("the end of a copy", ended, copy_timeout * COPY_FINISH)?;
         }
-        if let Some(since) = self.overdrawn {
+        if let Some(since) = self.message {
             let waited = self.link_now().saturating_sub(since);
-            hold(
-                "watchdogs",
-                waited <= self.timeouts.overdraft + self.slack,
-                || format!("others wait for {waited:?}"),
-            )?;
+            let most = self.timeouts.message + self.slack;
+            hold("watchdogs", waited <= most, || {
+                format!("the rest of a message is waited for {waited:?}")
+            })?;
         }
         if !receiver.is_set_up() && !self.is_paused {
             let since = self.named.unwrap_or_else(|| connected.since(Instant::ZERO));
@@ -235,9 +238,9 @@ impl Watchdogs {
                 let since = self.connected.unwrap_or(self.began).since(Instant::ZERO);
                 (self.link_now().saturating_sub(since), timeouts.setup)
             }
-            Watchdog::Overdraft => {
-                let since = self.overdrawn.unwrap_or_else(|| self.link_now());
-                (self.link_now().saturating_sub(since), timeouts.overdraft)
+            Watchdog::Message => {
+                let since = self.message.unwrap_or_else(|| self.link_now());
+                (self.link_now().saturating_sub(since), timeouts.message)
             }
             Watchdog::CopyProgress => {
                 let waited = self.link_now().saturating_sub(self.copy_frame);

@@ -139,15 +139,7 @@ impl Peer {
     pub(crate) fn receive(&mut self, bytes: &[u8], source: &Source) -> Result<(), String> {
         let message = Message::decode(bytes).map_err(|error| error.to_string())?;
         match message {
-            Message::NodeName(_) => self.send(&Message::NodeName(NodeName {
-                name: Some("peer".into()),
-                database: "data".into(),
-                tables: Vec::new(),
-                capabilities: (!self.manner.is_old).then_some(Capabilities {
-                    setup_ack: 1.0,
-                    setup_budget: Some(SETUP_BUDGET.as_millis() as f64),
-                }),
-            })),
+            Message::NodeName(_) => self.node_name(),
             Message::SubscriptionRequest(request) => {
                 let start = request.subscriptions[0].start.0;
                 let is_known = |start| {
@@ -165,6 +157,19 @@ impl Peer {
             other => return Err(format!("a subscriber sends no {other:?}")),
         }
         Ok(())
+    }
+
+    fn node_name(&mut self) {
+        let capabilities = (!self.manner.is_old).then_some(Capabilities {
+            setup_ack: 1.0,
+            setup_budget: Some(SETUP_BUDGET.as_millis() as f64),
+        });
+        self.send(&Message::NodeName(NodeName {
+            name: Some("peer".into()),
+            database: "data".into(),
+            tables: Vec::new(),
+            capabilities,
+        }));
     }
 
     /// The publisher goes.
@@ -239,14 +244,16 @@ impl Peer {
         }
     }
 
-    /// Says what does not answer the request: it names another one, or another database.
+    /// Says what does not answer the request.
     fn stay_mute(&mut self, request: Option<u32>, words: u32, rng: &mut Rng) {
-        let database = if request.is_none() { "other" } else { "data" };
         // A few at once, now and then, so that an application may have to pause the link.
         let says = u32::from(rng.chance(50)) * words.min(3);
         for _ in 0..says {
-            let other = request.map(|request| request + 1);
-            self.schema(database, other.filter(|_| rng.chance(500)));
+            match request {
+                Some(request) => self.schema("data", rng.chance(500).then_some(request + 1)),
+                // Without a number each definition would be the answer.
+                None => self.node_name(),
+            }
         }
         let words = words - says;
         self.stage = Stage::Mute { request, words };

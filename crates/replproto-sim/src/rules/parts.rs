@@ -106,7 +106,7 @@ pub(super) fn check_config(seed: u64) -> Result {
         &mut timeouts.blob_gap,
         &mut timeouts.pause_stall,
         &mut timeouts.not_ready,
-        &mut timeouts.overdraft,
+        &mut timeouts.message,
         &mut timeouts.confirm_delay,
     ];
     let kind = rng.below(4);

@@ -187,7 +187,7 @@ const fn short_timeouts() -> Timeouts {
         blob_gap: Duration::from_secs(5),
         pause_stall: Duration::from_secs(10),
         not_ready: Duration::from_secs(4),
-        overdraft: Duration::from_secs(3),
+        message: Duration::from_secs(2),
         confirm_delay: Duration::from_millis(2),
     }
 }

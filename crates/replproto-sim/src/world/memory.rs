@@ -16,8 +16,8 @@ pub(super) struct Memory {
     budget: SharedBudget,
     neighbour: MemberId,
     us: Option<MemberId>,
-    /// What the link was told: how much, and whether it is beyond the total.
-    allowance: (u64, bool),
+    /// How much the link was told that it may hold.
+    allowance: u64,
 }
 
 impl Memory {
@@ -28,7 +28,7 @@ impl Memory {
             neighbour: budget.join(),
             budget,
             us: None,
-            allowance: (u64::MAX, false),
+            allowance: u64::MAX,
         }
     }
 
@@ -37,14 +37,13 @@ impl Memory {
         if let Some(us) = self.us.take() {
             self.budget.leave(us);
         }
-        self.allowance = (u64::MAX, false);
+        self.allowance = u64::MAX;
     }
 
     /// What the link knows already.
     pub(super) const fn again(&self) -> Input {
         Input::Allowance {
-            bytes: self.allowance.0,
-            is_overdraft: self.allowance.1,
+            bytes: self.allowance,
         }
     }
 
@@ -90,16 +89,12 @@ impl World {
         hold("liveness", !is_starved || lease >= held + PART, || {
             format!("half a record is held, and {lease} bytes are all there is for it")
         })?;
-        let told = (lease - PART, budget.is_overdrawn(us));
-        if told == *allowance {
+        let bytes = lease - PART;
+        if bytes == *allowance {
             return Ok(false);
         }
-        *allowance = told;
-        let (bytes, is_overdraft) = told;
-        self.input(Input::Allowance {
-            bytes,
-            is_overdraft,
-        })?;
+        *allowance = bytes;
+        self.input(Input::Allowance { bytes })?;
         Ok(true)
     }
 }

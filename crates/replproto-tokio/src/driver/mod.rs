@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::blobs::{BlobInfo, BlobStore};
-use crate::budget::{Allowance, Lease};
+use crate::budget::Lease;
 use crate::describe::describe;
 use crate::progress::{LinkSnapshot, Phase, Progress};
 use crate::record::Recorder;
@@ -85,7 +85,7 @@ pub(crate) struct Driver<B> {
     phase: Phase,
     set_up_at: Option<Instant>,
     /// What the core was told last of the memory that links share.
-    allowance: Option<Allowance>,
+    allowance: Option<u64>,
     is_ended_idle: bool,
     lost: Option<TransportError>,
 }
@@ -191,17 +191,7 @@ impl<B: BlobStore> Driver<B> {
         let allowance = lease.allowance(receiver.held_bytes(), receiver.is_starved());
         let is_news = self.allowance.replace(allowance) != Some(allowance);
         if is_news {
-            let Allowance {
-                bytes,
-                is_overdraft,
-            } = allowance;
-            self.feed(
-                now,
-                Input::Allowance {
-                    bytes,
-                    is_overdraft,
-                },
-            );
+            self.feed(now, Input::Allowance { bytes: allowance });
         }
         is_news
     }

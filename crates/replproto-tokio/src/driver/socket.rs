@@ -245,9 +245,15 @@ mod tests {
         }
         peer.write_all(&ping[101..]).await.unwrap();
         assert!(matches!(receive(&mut socket).await, Received::Pong));
-        // The header of a message says nothing yet, either.
-        peer.write_all(&frame(0x82, &[7; 200])[..4]).await.unwrap();
-        assert!(matches!(receive(&mut socket).await, Received::Heard(4)));
+        // Half the header of a message says nothing yet, either; all of it says that there is one.
+        let message = frame(0x82, &[7; 200]);
+        peer.write_all(&message[..3]).await.unwrap();
+        assert!(matches!(receive(&mut socket).await, Received::Heard(3)));
+        peer.write_all(&message[3..4]).await.unwrap();
+        match receive(&mut socket).await {
+            Received::Part { bytes, last: false } => assert!(bytes.is_empty()),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]

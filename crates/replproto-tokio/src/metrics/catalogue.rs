@@ -157,7 +157,7 @@ catalogue! {
     CHUNKS_DROPPED = Counter "replproto_chunks_dropped_total" Count
         "Chunks of blobs that nobody needs any more, dropped.";
     WATCHDOGS = Counter "replproto_watchdog_fires_total" Count ["watchdog"]
-        "What was waited for in vain: silence, setup, pause_stall, not_ready, blob_gap, overdraft, copy_progress and \
+        "What was waited for in vain: silence, setup, pause_stall, not_ready, blob_gap, message, copy_progress and \
          copy_finish end the link; blob_idle only fails a blob.";
     LATE_ACKNOWLEDGEMENTS = Counter "replproto_late_acknowledgements_total" Count
         "Acknowledgements of an earlier link or of something that is over, ignored.";

@@ -21,14 +21,14 @@ use super::read_buffer::ReadBuffer;
 pub enum Received {
     /// Bytes of a binary message. What they keep in memory is at most twice their length.
     Part {
-        /// The bytes. Only the last part can be empty.
+        /// The bytes. Only the first part and the last can be empty.
         bytes: Bytes,
         /// The message ends with these bytes.
         last: bool,
     },
     /// Bytes of a text message. All of its parts together are UTF-8; one alone may begin or end within a character.
     Text {
-        /// The bytes. Only the last part can be empty.
+        /// The bytes. Only the first part and the last can be empty.
         bytes: Bytes,
         /// The message ends with these bytes.
         last: bool,

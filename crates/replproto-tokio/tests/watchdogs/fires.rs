@@ -13,9 +13,10 @@ use replproto_tokio::{
     BlobStep, Ended, Interruption, LinkConfig, MemoryBlobStore, MemorySink, MemorySinkError,
     RunEnd, RunError, RunOptions, SinkStep, run,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 
-use crate::support::{Peer, Publisher, Said, TIME, keys, soon, until};
+use crate::support::{Peer, Publisher, Said, TIME, batch, keys, soon, until};
 
 /// What fires, in these tests.
 const SHORT: Duration = Duration::from_millis(200);
@@ -48,6 +49,7 @@ impl Follower {
             blob_gap: LONG,
             pause_stall: LONG,
             not_ready: LONG,
+            message: LONG,
             ..Timeouts::default()
         };
         shorten(&mut config.core.timeouts);
@@ -173,6 +175,30 @@ async fn a_subscription_that_is_not_answered() {
             async |peer| drop(peer.greet(None).await),
         )
         .await;
+}
+
+#[tokio::test]
+async fn a_message_that_stops_in_the_middle() {
+    let batch = batch(&["a", "b"], TIME);
+    // From the mere beginning on, and with nothing but pongs after it.
+    for length in [0, 1, 8, batch.len() - 1] {
+        let follower = Follower::new(from_the_log(), |timeouts| timeouts.message = SHORT);
+        follower
+            .await
+            .survives(
+                |watchdog| *watchdog == Watchdog::Message,
+                async |peer| {
+                    set_up(peer).await;
+                    let stream = peer.socket.get_mut();
+                    let mut frame = vec![0x02, length as u8];
+                    frame.extend(&batch[..length]);
+                    stream.write_all(&frame).await.unwrap();
+                    // An empty frame is no byte of it.
+                    stream.write_all(&[0x00, 0]).await.unwrap();
+                },
+            )
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ const TOO_LONG: f64 = 1.1;
 
 /// The default limits (`protocol.md` section 11).
 const SILENCE: Duration = Duration::from_secs(60);
+const MESSAGE: Duration = Duration::from_secs(60);
 const NOT_READY: Duration = Duration::from_secs(60);
 const SETUP: Duration = Duration::from_secs(150);
 /// For the last step of a copy.
@@ -181,6 +182,30 @@ async fn a_message_that_takes_hours_is_a_sign_of_life() {
             for piece in frame.chunks(8 << 10) {
                 sleep(SILENCE.mul_f64(share)).await;
                 peer.socket.get_mut().write_all(piece).await.unwrap();
+            }
+            peer
+        });
+        assert_eq!(fired(end.await), watchdog);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_in_frames_that_come_slowly_goes_on() {
+    for (share, watchdog) in [
+        (HEALTHY, None),
+        (TOO_LONG, Some((Watchdog::Message, MESSAGE))),
+    ] {
+        let (link, mut peer, _) = set_up(follow()).await;
+        let end = play(link, keep_all, async move || {
+            let message = padded_batch(&["large"], 1000, 2.0);
+            let count = message.chunks(100).count();
+            for (index, piece) in message.chunks(100).enumerate() {
+                let last = if index + 1 == count { 0x80 } else { 0 };
+                let first = if index == 0 { 0x02 } else { 0 };
+                let mut frame = vec![last | first, piece.len() as u8];
+                frame.extend(piece);
+                peer.socket.get_mut().write_all(&frame).await.unwrap();
+                stay(&mut peer, MESSAGE.mul_f64(share)).await;
             }
             peer
         });

@@ -59,7 +59,7 @@ pub struct FrameStep {
 /// Something that was read: all that RFC 6455 has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameItem {
-    /// The payload is the next part of a message. Only the last part can be empty. The pieces of a text are UTF-8
+    /// The payload is the next part of a message. Only the first part and the last can be empty. The pieces of a text are UTF-8
     /// together; each alone may begin or end within a character.
     Part {
         /// Of which kind the message is.
@@ -263,7 +263,9 @@ impl FrameReader {
                         return Err(self.fail(payload.at, Violation::TextEncoding));
                     }
                 }
-                (length > 0 || last).then_some(FrameItem::Part {
+                // That a message has begun is worth telling, before its first byte.
+                let is_first = skip > 0 && message.frames == 1;
+                (is_first || length > 0 || last).then_some(FrameItem::Part {
                     kind: message.kind,
                     last,
                 })

@@ -28,6 +28,7 @@ fn read(role: Role, bytes: &[u8], pieces: &[usize]) -> (Vec<Heard>, Option<Frame
     let mut pieces = pieces.iter().cycle();
     let mut heard = Vec::new();
     let mut message = Vec::new();
+    let mut is_first = true;
     loop {
         let step = match reader.read(&mut unread) {
             Ok(Some(step)) => step,
@@ -54,7 +55,8 @@ fn read(role: Role, bytes: &[u8], pieces: &[usize]) -> (Vec<Heard>, Option<Frame
         match item {
             None => assert_eq!(length, 0, "payload is passed over"),
             Some(FrameItem::Part { kind, last }) => {
-                assert!(length > 0 || last);
+                assert!(length > 0 || last || is_first);
+                is_first = last;
                 message.extend(payload);
                 if last {
                     heard.push(Heard::Message(kind, std::mem::take(&mut message)));
@@ -313,6 +315,23 @@ fn close_frames_follow_the_rules() {
     let violation = refused(&[0x03, 0xe8, 0xce]);
     assert_eq!(violation, Violation::ReasonEncoding);
     assert_eq!(violation.close_code(), 1007);
+}
+
+#[test]
+fn the_beginning_of_a_message_is_told_before_its_first_byte() {
+    let part = Some(FrameItem::Part {
+        kind: MessageKind::Binary,
+        last: false,
+    });
+    for (header, item) in [([0x02, 0], &part), ([0x82, 5], &part)] {
+        let mut reader = FrameReader::new(Role::Client, LIMITS);
+        let step = reader.read(&mut header.clone()).unwrap().unwrap();
+        assert_eq!((&step.item, step.length), (item, 0));
+    }
+    let mut reader = FrameReader::new(Role::Client, LIMITS);
+    let items = [[0x02, 0], [0x00, 0], [0x00, 3]]
+        .map(|mut header| reader.read(&mut header).unwrap().unwrap().item);
+    assert_eq!(items, [part, None, None]);
 }
 
 #[test]
