@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::demo::{self, DemoArgs, PublisherArgs};
 use crate::exit::Failure;
 use crate::inspect::{self, InspectArgs};
+use crate::mask;
 use crate::output::tell;
 use crate::progress::LogWriter;
 use crate::receive::{self, ReceiveArgs};
@@ -47,15 +48,31 @@ enum Command {
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     start_logging();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tell(format_args!("replproto: {failure}"));
+            tell(mask::addresses(&format!("replproto: {failure}")));
             failure.exit_code()
         }
     }
+}
+
+/// Help, or a complaint about the arguments. It quotes them, and an address may have a password.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let masked = mask::arguments(&text);
+    if error.use_stderr() && masked != text {
+        tell(masked.trim_end());
+    } else {
+        // In colours. Nobody being there to read it is no reason to fail.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(command: Command) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod demo;
 mod duration;
 mod exit;
 pub mod inspect;
+mod mask;
 mod memory;
 mod metrics;
 mod output;

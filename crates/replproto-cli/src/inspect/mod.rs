@@ -112,6 +112,7 @@ pub fn inspect<V: Visitor>(file: impl Read, visitor: &mut V) -> Result<Stats, V:
     };
     let mut link = Link::open(database(&frame.bytes))?;
     loop {
+        link.make_up_for(&frame.bytes);
         let end = link.feed(frame.bytes, visitor)?;
         match end.map(|close| close.reason) {
             None => {}
@@ -132,12 +133,18 @@ pub fn inspect<V: Visitor>(file: impl Read, visitor: &mut V) -> Result<Stats, V:
     Ok(*link.receiver.stats())
 }
 
-/// The database that the file is about, if it begins with the publisher's name; a link to another one would not
-/// show its schema.
+/// The database that the file is about, if it begins with the publisher's name or the definition of a database: a link to
+/// another one would end there.
 fn database(first: &[u8]) -> String {
-    match Message::decode(first) {
-        Ok(Message::NodeName(node)) if !node.database.is_empty() => node.database,
-        _ => "data".to_owned(),
+    let database = match Message::decode(first) {
+        Ok(Message::NodeName(node)) => node.database,
+        Ok(Message::Schema { database, .. }) => database,
+        _ => String::new(),
+    };
+    if database.is_empty() {
+        "data".to_owned()
+    } else {
+        database
     }
 }
 
@@ -161,6 +168,18 @@ impl Link {
         link.receiver.handle(NOW, Input::Connected)?;
         while link.receiver.poll_command().is_some() {}
         Ok(link)
+    }
+
+    /// A file may begin in the middle of a conversation: what a link waits for before it takes such a message is taken as said.
+    fn make_up_for(&mut self, message: &[u8]) {
+        if self.receiver.is_set_up() {
+            return;
+        }
+        match Message::decode(message) {
+            Ok(Message::NodeName(_) | Message::Disconnect) => {}
+            Ok(Message::Schema { .. }) if self.receiver.peer().is_some() => {}
+            _ => self.receiver.assume_set_up("unknown"),
+        }
     }
 
     /// Gives the close if the link ended.

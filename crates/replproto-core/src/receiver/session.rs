@@ -19,11 +19,12 @@ use crate::time::{Sequence, WallTime};
 use crate::wire::message::{Capabilities, CopyResume, NodeName, Subscription, SubscriptionRequest};
 use crate::wire::{Message, WireError};
 
-use super::Receiver;
 use super::context::Beyond;
+use super::decoder::Item;
 use super::decoder::Item;
 use super::ledger::{Advance, CopyStep};
 use super::timers::Timer;
+use super::{Life, Receiver};
 
 /// A peer may ask for at most this many times our own budget for its set-up.
 const SETUP_BUDGET_FACTOR: u32 = 4;
@@ -475,6 +476,15 @@ impl Receiver {
         });
         // The schema first, then what setting up may have caused.
         self.pending.push_front(schema);
+    }
+
+    /// Takes the conversation at the start of a link as held, with a peer of this name unless it has said another: for a tool that
+    /// looks at messages from the middle of one.
+    pub fn assume_set_up(&mut self, peer: &str) {
+        if !self.is_set_up() && matches!(self.life, Life::Open) {
+            self.session.peer.get_or_insert_with(|| peer.into());
+            self.set_up(false);
+        }
     }
 
     fn set_up(&mut self, is_old: bool) {
