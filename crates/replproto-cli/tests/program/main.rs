@@ -3,6 +3,7 @@
 #[cfg(unix)]
 mod disk;
 mod metrics;
+mod secrets;
 #[cfg(unix)]
 mod signals;
 mod support;

@@ -100,10 +100,15 @@ impl FromStr for Endpoint {
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
+        // A password may have any characters, those that end it too: an error must not quote a part of it.
+        let is_credentials = |error| match rest.contains('@') {
+            true => EndpointError::Credentials,
+            false => error,
+        };
         if authority.contains('@') {
             return Err(EndpointError::Credentials);
         }
-        let (host, port) = split_port(authority)?;
+        let (host, port) = split_port(authority).map_err(is_credentials)?;
         let path = match path {
             "" => "/".to_owned(),
             query if query.starts_with('?') => format!("/{query}"),
@@ -199,6 +204,9 @@ mod tests {
             ("ws://[::g]", host("[::g]")),
             ("ws://[::1]9", host("[::1]9")),
             ("ws://user:secret@a", E::Credentials),
+            ("ws://user:sec/ret@a", E::Credentials),
+            ("ws://user:sec?ret@a:1", E::Credentials),
+            ("ws://secret@[::1]", E::Credentials),
             ("ws://a:0", port("0")),
             ("ws://a:65536", port("65536")),
             ("ws://a:+1", port("+1")),

@@ -25,8 +25,31 @@ pub(super) enum HeadError {
 pub(super) async fn read_head<T: TryParse>(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<(T, Vec<u8>), HeadError> {
+    read_last_head(stream, |_| false).await
+}
+
+/// The same, passing over the heads that come before the last one. All together have the length of one at most.
+pub(super) async fn read_last_head<T: TryParse>(
+    stream: &mut (impl AsyncRead + Unpin),
+    has_next: impl Fn(&T) -> bool,
+) -> Result<(T, Vec<u8>), HeadError> {
     let mut bytes = Vec::new();
+    let mut passed = 0;
     loop {
+        match T::try_parse(&bytes) {
+            Ok(Some((length, head))) => {
+                let rest = bytes.split_off(length);
+                if !has_next(&head) {
+                    return Ok((head, rest));
+                }
+                passed += length;
+                bytes = rest;
+                continue;
+            }
+            Ok(None) if passed + bytes.len() > HEAD_BYTES_MAX => return Err(HeadError::TooLong),
+            Ok(None) => {}
+            Err(_) => return Err(HeadError::Malformed),
+        }
         let count = stream
             .read_buf(&mut bytes)
             .await
@@ -37,12 +60,6 @@ pub(super) async fn read_head<T: TryParse>(
         }
         if is_tls(&bytes) {
             return Err(HeadError::Tls);
-        }
-        match T::try_parse(&bytes) {
-            Ok(Some((length, head))) => return Ok((head, bytes.split_off(length))),
-            Ok(None) if bytes.len() > HEAD_BYTES_MAX => return Err(HeadError::TooLong),
-            Ok(None) => {}
-            Err(_) => return Err(HeadError::Malformed),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tungstenite::handshake::client::{Response, generate_key};
 use tungstenite::handshake::derive_accept_key;
 
-use super::head::{HeadError, Repeated, at_most_one, has_token, is_token, read_head};
+use super::head::{HeadError, Repeated, at_most_one, has_token, is_token, read_last_head};
 use super::{Authorization, ConnectError, Endpoint};
 use crate::web_socket::{FrameLimits, Role, WebSocket};
 
@@ -43,7 +43,8 @@ where
     }
     .await;
     // A peer that is gone may have said why: that tells more than that it did not take the request.
-    let (response, first) = read_head(&mut stream).await.map_err(|error| match error {
+    let head = read_last_head(&mut stream, is_interim).await;
+    let (response, first) = head.map_err(|error| match error {
         HeadError::Interrupted(error) => ConnectError::interrupted(error),
         HeadError::Tls => ConnectError::SpeaksTls,
         HeadError::Malformed => ConnectError::NotAWebSocket("this is not an HTTP answer"),
@@ -79,6 +80,12 @@ fn request(
     }
     request.push_str("\r\n");
     request
+}
+
+/// Whether another answer follows (RFC 9110 section 15.2): any client has to expect some, such as 103.
+fn is_interim(response: &Response) -> bool {
+    let status = response.status();
+    status.is_informational() && status != 101
 }
 
 fn check(response: &Response, key: &str, subprotocol: Option<&str>) -> Result<(), ConnectError> {
@@ -277,6 +284,29 @@ mod tests {
             matches!(refused, Err(ConnectError::Status(401))),
             "{refused:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn interim_answers_are_passed_over_and_not_for_ever() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: a\r\n\r\nHTTP/1.1 102 \r\n\r\n";
+        let answer = format!("{interim}HTTP/1.1 404 X\r\n\r\n");
+        for piece in answer.as_bytes().chunks(7) {
+            theirs.write_all(piece).await.unwrap();
+        }
+        let endpoint: Endpoint = "ws://a".parse().unwrap();
+        let refused = upgrade(ours, &endpoint, None, None, LIMITS).await;
+        assert!(
+            matches!(refused, Err(ConnectError::Status(404))),
+            "{refused:?}"
+        );
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let peer = tokio::spawn(async move {
+            while theirs.write_all(b"HTTP/1.1 103 X\r\n\r\n").await.is_ok() {}
+        });
+        let refused = upgrade(ours, &endpoint, None, None, LIMITS).await;
+        assert!(matches!(refused, Err(ConnectError::NotAWebSocket(_))));
+        peer.await.unwrap();
     }
 
     #[tokio::test]
