@@ -212,7 +212,12 @@ fn events(messages: &[Bytes]) -> Vec<Event> {
         last: true,
     });
     for input in [Input::Connected].into_iter().chain(messages) {
+        let is_first = input == Input::Connected;
         receiver.handle(now, input).expect("a valid input");
+        if is_first {
+            // The file has no conversation at its start.
+            receiver.assume_set_up("node-a");
+        }
         while let Some(command) = receiver.poll_command() {
             match command {
                 Command::Event(event) => {

@@ -23,7 +23,10 @@ fn a_password_in_an_address_is_masked() {
             let output = run(&args);
             assert_eq!(code(&output), Some(2), "{args:?}");
             let (out, told) = (stdout(&output), stderr(&output));
-            assert!(!out.contains("s3cret") && !told.contains("s3cret"), "{told}");
+            assert!(
+                !out.contains("s3cret") && !told.contains("s3cret"),
+                "{told}"
+            );
             assert!(told.contains("***@"), "{told}");
         }
     }

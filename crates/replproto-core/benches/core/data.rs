@@ -67,6 +67,7 @@ impl Frames {
         config.flow.consumer.low.items = 2048;
         let mut link = Receiver::new(config, Start::At(Sequence(1.0)), Epoch(1), NOW).unwrap();
         link.handle(NOW, Input::Connected).unwrap();
+        link.assume_set_up("node-a");
         for command in &self.commands {
             feed(&mut link, command.clone(), |_| {});
         }

@@ -1,7 +1,7 @@
 //! The conversation with the peer: names, the subscription, base copies, and every deadline of it.
 
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -20,7 +20,6 @@ use crate::wire::message::{Capabilities, CopyResume, NodeName, Subscription, Sub
 use crate::wire::{Message, WireError};
 
 use super::context::Beyond;
-use super::decoder::Item;
 use super::decoder::Item;
 use super::ledger::{Advance, CopyStep};
 use super::timers::Timer;

@@ -289,7 +289,8 @@ mod tests {
     #[tokio::test]
     async fn interim_answers_are_passed_over_and_not_for_ever() {
         let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: a\r\n\r\nHTTP/1.1 102 \r\n\r\n";
+        let interim =
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: a\r\n\r\nHTTP/1.1 102 \r\n\r\n";
         let answer = format!("{interim}HTTP/1.1 404 X\r\n\r\n");
         for piece in answer.as_bytes().chunks(7) {
             theirs.write_all(piece).await.unwrap();
