@@ -265,6 +265,30 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_makes_room_for_those_who_wait() {
+        // With what it held, with the first place in the queue, and with the turn to go beyond the total.
+        let (mut budget, [a, b]) = budget(1000);
+        budget.ask(a, 900, false);
+        assert_eq!(budget.ask(b, 500, false), PART);
+        budget.leave(a);
+        assert_eq!(budget.poll_grant(), Some((b, 520)));
+
+        let (mut budget, [a, b, c]) = self::budget(1000);
+        budget.ask(a, 800, false);
+        assert_eq!(budget.ask(b, 900, false), PART);
+        assert_eq!(budget.ask(c, 100, false), PART);
+        budget.leave(b);
+        assert_eq!(budget.poll_grant(), Some((c, 120)));
+
+        let (mut budget, [a, b]) = self::budget(100);
+        assert_eq!(budget.ask(a, 500, true), 520);
+        assert_eq!(budget.ask(b, 500, true), PART);
+        budget.leave(a);
+        assert_eq!(budget.poll_grant(), Some((b, 520)));
+        assert_eq!(budget.waiting(), 0);
+    }
+
+    #[test]
     fn leases_change_in_steps() {
         let (mut budget, [a]) = budget(1000);
         assert_eq!(budget.ask(a, 0, false), 10);
@@ -334,6 +358,46 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever members come, ask and leave: what they are told is what they have, and nobody waits for what there is.
+        #[test]
+        fn nobody_waits_for_what_there_is(
+            total in 1..700_u64,
+            steps in prop::collection::vec((0..3_u8, any::<prop::sample::Index>(), 0..600_u64, any::<bool>()), 1..80),
+        ) {
+            let mut budget = SharedBudget::new(total, PART);
+            let mut told: Vec<(MemberId, u64, u64)> = Vec::new();
+            for (what, member, held, is_starved) in steps {
+                let at = (!told.is_empty()).then(|| member.index(told.len().max(1)));
+                match (what, at) {
+                    (0, _) | (_, None) => told.push((budget.join(), PART, 0)),
+                    (1, Some(at)) => {
+                        // Nobody holds more than it was told, and a part.
+                        let (id, lease, needed) = &mut told[at];
+                        let held = held.min(*lease);
+                        *needed = held + PART;
+                        *lease = budget.ask(*id, held, is_starved && held > 0);
+                    }
+                    (_, Some(at)) => budget.leave(told.remove(at).0),
+                }
+                while let Some((id, lease)) = budget.poll_grant() {
+                    let (_, told, _) = told.iter_mut().find(|(member, ..)| *member == id).unwrap();
+                    *told = lease;
+                }
+                for (id, lease, _) in &told {
+                    prop_assert_eq!(budget.lease(*id), *lease);
+                }
+                prop_assert_eq!(budget.leased(), told.iter().map(|(_, lease, _)| lease).sum::<u64>());
+                if let Some(first) = budget.queue.front() {
+                    let (_, lease, needed) = told.iter().find(|(id, ..)| id == first).unwrap();
+                    let room = total.saturating_sub(budget.leased());
+                    prop_assert!(needed - lease > room, "{} of {} waits beside {}", needed, lease, room);
+                }
+                // One that can give nothing back is beyond the total, unless another is.
+                let is_stuck = budget.queue.iter().any(|id| budget.members[id].is_starved);
+                prop_assert!(!is_stuck || budget.overdrawn.is_some());
+            }
+        }
+
         /// Links with records of any size, which read and consume in any order, all receive everything, and never hold more
         /// together than the total and the largest record.
         #[test]

@@ -116,8 +116,10 @@ impl Receiver {
         let cost = length as u64 + self.context.take_charge();
         if self.session.is_running_copy()
             && let Ok(Admission::Record(last)) = admit(&sources, &self.inbox.front()[last])
+            && self.session.note_row(&last.table().name, last.key_bytes())
         {
-            self.session.note_row(&last.table().name, last.key_bytes());
+            // A copy has begun: from now on the peer may be silent for longer.
+            self.heard();
         }
         self.copy_frame();
         self.ledger.transaction();
@@ -172,8 +174,11 @@ impl Receiver {
             Some(Err(error)) => {
                 let (version, kind) = (record.version(), record.kind());
                 let table = owner.table;
-                self.session.note_row(&table, key);
+                let begins_copy = self.session.note_row(&table, key);
                 let key = if key.len() > KEY_MAX { &[] } else { key }.to_vec();
+                if begins_copy {
+                    self.heard();
+                }
                 self.copy_frame();
                 self.ledger.transaction();
                 self.pass(item.end);

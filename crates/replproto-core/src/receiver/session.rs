@@ -57,6 +57,8 @@ pub(super) struct Session {
     phase: Phase,
     peer: Option<Name>,
     copy: Copying,
+    /// A copy has begun. Only the first of a link goes on with one of an earlier link.
+    has_copied: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -101,6 +103,7 @@ impl Session {
             phase: Phase::Unconnected,
             peer: None,
             copy: Copying::No,
+            has_copied: false,
         }
     }
 
@@ -136,9 +139,9 @@ impl Session {
         matches!(self.copy, Copying::Running { .. })
     }
 
-    /// A record is handed out. One whose id is very long is no place to go on from: a copy that is interrupted goes on after
-    /// the row before it.
-    pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) {
+    /// A record is handed out. Gives whether a copy begins with it: that of an old peer, which announces none. A row whose id
+    /// is very long is no place to go on from: a copy that is interrupted goes on after the row before it.
+    pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) -> bool {
         if let Copying::Running {
             identity,
             has_rows,
@@ -147,9 +150,12 @@ impl Session {
             ..
         } = &mut self.copy
         {
+            if identity.is_none() {
+                return !core::mem::replace(has_rows, true);
+            }
             *has_rows = true;
-            if identity.is_none() || key.len() > KEY_MAX {
-                return;
+            if key.len() > KEY_MAX {
+                return false;
             }
             if last_row.as_ref() != Some(table) {
                 *last_row = Some(table.clone());
@@ -157,6 +163,7 @@ impl Session {
             last_key.clear();
             last_key.extend_from_slice(key);
         }
+        false
     }
 
     /// What the end of a batch does to the cursor.
@@ -511,12 +518,12 @@ impl Receiver {
     /// COPY_START, or what stands for it. A second one begins a new pass.
     pub(super) fn start_copy(&mut self, identity: Option<(WallTime, u32)>) {
         let (start, resume) = self.session.request_start(self.config.mode);
-        let is_first_pass = !self.session.is_copying();
-        let resumed = is_first_pass
+        let is_first = !core::mem::replace(&mut self.session.has_copied, true);
+        let resumed = is_first
             && resume
                 .as_ref()
                 .is_some_and(|resume| identity == Some((resume.start, resume.order)));
-        if !is_first_pass {
+        if self.session.is_copying() {
             self.ledger.discard_copy();
         }
         self.session.copy = Copying::Running {

@@ -259,10 +259,98 @@ fn an_interrupted_copy_goes_on() {
 
 #[test]
 fn a_copy_with_another_identity_begins_anew() {
+    // The version of its order is a part of the identity: after another order the place in it means nothing.
+    for (start, order) in [(200.0, 1), (100.0, 2), (100.0, 0)] {
+        let mut driver = Driver::connected(config(), Start::Resume(interrupted()));
+        driver.feed_all(wire::handshake());
+        driver.feed(wire::copy_start_in(start, order));
+        assert!(!started(&driver)[0].resumed, "{start} {order}");
+        driver.feed(Batch::new().put("a").end());
+        let copy = driver.persisted().copy.clone().expect("a copy");
+        assert_eq!((copy.copy_start, copy.order), (WallTime(start), order));
+        assert_eq!(&copy.after_key[..], b"a");
+    }
+}
+
+#[test]
+fn a_copy_is_gone_on_with_once() {
     let mut driver = Driver::connected(config(), Start::Resume(interrupted()));
     driver.feed_all(wire::handshake());
-    driver.feed(wire::copy_start(200.0));
-    assert!(!started(&driver)[0].resumed);
+    driver.feed(wire::copy_start(100.0));
+    driver.feed(Batch::new().put("c").end_at(100.0));
+    driver.feed(wire::copy_complete());
+    // The same once more, from its beginning: nothing has been written at the source meanwhile.
+    driver.feed(wire::copy_start(100.0));
+    let resumed: Vec<bool> = started(&driver).iter().map(|it| it.resumed).collect();
+    assert_eq!(resumed, [true, false]);
+}
+
+#[test]
+fn a_new_pass_in_another_order_is_another_copy() {
+    let mut driver = copying();
+    driver.feed(Batch::new().put("a").put("b").end());
+    driver.feed(wire::copy_start_in(100.0, 2));
+    let passes = started(&driver);
+    assert_eq!(passes.len(), 2);
+    assert!(!passes[1].resumed);
+    driver.feed(Batch::new().put("z").end());
+    let copy = driver.persisted().copy.clone().expect("a copy");
+    assert_eq!((copy.order, &copy.after_key[..]), (2, &b"z"[..]));
+}
+
+#[test]
+fn a_finished_copy_leaves_nothing_in_the_cursor() {
+    // Also when it ends where the cursor is, or before: that stays, and the copy is over all the same.
+    for (end, left) in [(40.0, 50.0), (50.0, 50.0), (60.0, 60.0)] {
+        let mut driver = Driver::connected(config(), Start::Resume(Cursor::at(Sequence(50.0))));
+        driver.feed_all(wire::handshake());
+        driver.feed(wire::copy_start(end));
+        driver.feed(Batch::new().put("a").end());
+        assert!(driver.persisted().copy.is_some());
+        driver.feed(Batch::new().end_at(end));
+        driver.feed(wire::copy_complete());
+        assert_eq!(completed(&driver), [Cursor::at(Sequence(left))]);
+        assert_eq!(*driver.persisted(), Cursor::at(Sequence(left)));
+        assert!(!driver.receiver.is_copying());
+        driver.feed(Batch::new().put("live").end_at(70.0));
+        assert_eq!(*driver.persisted(), Cursor::at(Sequence(70.0)));
+    }
+}
+
+/// After how long a peer is given up that says nothing any more.
+fn silence(driver: &mut Driver) -> Duration {
+    let before = driver.now;
+    while driver.close.is_none() {
+        driver.pass(Duration::from_secs(1));
+    }
+    let LinkError::TimedOut { watchdog, waited } = driver.error() else {
+        panic!("{}", driver.error());
+    };
+    assert_eq!(*watchdog, Watchdog::Silence);
+    let passed = driver.now.since(before);
+    assert!(passed >= *waited && passed <= *waited + Duration::from_secs(1));
+    *waited
+}
+
+#[test]
+fn a_peer_may_be_silent_for_longer_from_the_moment_a_copy_begins() {
+    const LONG: Duration = Duration::from_secs(300);
+    // The announcement is the last that is heard.
+    assert_eq!(silence(&mut copying()), LONG);
+    let mut forced = Driver::following(config());
+    forced.feed(wire::copy_start(100.0));
+    assert_eq!(silence(&mut forced), LONG);
+    // Or the first row, of a peer that announces nothing.
+    let mut old = Driver::connected(config(), Start::Copy);
+    old.feed(wire::old_node_name("peer"));
+    old.feed(wire::schema(None));
+    old.feed_all([wire::node_map(), wire::table(wire::TABLE, "Dog")]);
+    old.feed(Batch::new().put("a").end());
+    assert_eq!(silence(&mut old), LONG);
+    let mut copied = copying();
+    copied.feed(wire::copy_complete());
+    copied.input(Input::Pong);
+    assert_eq!(silence(&mut copied), Duration::from_secs(60));
 }
 
 #[test]

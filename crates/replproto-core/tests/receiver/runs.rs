@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use replproto_core::config::TableFilter;
+use replproto_core::error::MissingContext;
 use replproto_core::wire::Message;
 use replproto_core::wire::entry::{Flags, NewEntry};
-use replproto_core::{Event, Input};
+use replproto_core::{Event, Input, LinkError};
 
 use crate::driver::{Driver, config};
 use crate::wire::{self, Batch};
@@ -69,6 +70,7 @@ proptest! {
         follow(&mut driver);
         let mut batch = Batch::new();
         let mut expected = Vec::new();
+        let [mut unknown, mut own, mut unwanted] = [0; 3];
         for (index, change) in changes.iter().enumerate() {
             let local = if change.is_local { Flags::LOCAL_ONLY } else { Flags::default() };
             let key = index.to_string();
@@ -83,7 +85,13 @@ proptest! {
                 ..NewEntry::default()
             });
             let is_known = (1..=6).contains(&change.kind);
-            if is_known && !change.is_local && ![1, 30].contains(&change.table) {
+            if !is_known {
+                unknown += 1;
+            } else if change.is_local {
+                own += 1;
+            } else if [1, 30].contains(&change.table) {
+                unwanted += 1;
+            } else {
                 let list = change.residency.filter(|id| id % 2 == 0);
                 expected.push((
                     key,
@@ -110,6 +118,12 @@ proptest! {
                 )
             })
             .collect();
+        let stats = driver.receiver.stats();
+        prop_assert_eq!(stats.records, expected.len() as u64);
+        prop_assert_eq!(
+            [stats.skipped_unknown, stats.skipped_local, stats.skipped_unwanted],
+            [unknown, own, unwanted]
+        );
         prop_assert_eq!(actual, expected);
         prop_assert_eq!(driver.receiver.retained_bytes(), 0);
         for event in driver.events() {
@@ -177,6 +191,74 @@ fn an_error_comes_after_the_records_before_it() {
     assert_eq!(driver.records().count(), 2);
     assert!(driver.close.is_some());
     assert_eq!(driver.ends().count(), 0);
+}
+
+#[test]
+fn what_is_passed_over_is_counted_once_wherever_a_run_ends() {
+    let skipped = |kind, flags| NewEntry {
+        kind,
+        flags,
+        table: wire::TABLE,
+        version: 1e12,
+        ..NewEntry::default()
+    };
+    let odd = |batch: Batch| {
+        batch
+            .entry(&skipped(15, Flags::default()))
+            .entry(&skipped(1, Flags::LOCAL_ONLY))
+    };
+    // Before the end of a run that is long enough, of one before a record that has to be apart, and of the batch.
+    for (records, has_blob) in [(1, false), (255, false), (256, false), (257, true), (3, true)] {
+        let mut driver = Driver::following(config());
+        driver.auto.save = false;
+        let mut batch = (0..records).fold(odd(Batch::new()), |batch, key| odd(batch.put(key)));
+        if has_blob {
+            batch = odd(batch.put_blobs("blob", &[wire::file(1)]));
+        }
+        driver.feed(batch.end_at(5.0));
+        let count = 1 + records + u64::from(has_blob);
+        let stats = driver.receiver.stats();
+        assert_eq!(
+            (stats.skipped_unknown, stats.skipped_local, stats.records),
+            (count, count, count - 1)
+        );
+    }
+}
+
+#[test]
+fn a_new_map_of_nodes_takes_the_place_of_the_old_one() {
+    let record = |node| {
+        let entry = NewEntry {
+            kind: 1,
+            table: wire::TABLE,
+            node,
+            version: 1e12,
+            ..NewEntry::default()
+        };
+        Batch::new().entry(&entry).end()
+    };
+    let map = |ids: &[(&str, u32)]| -> bytes::Bytes {
+        let ids = ids.iter().map(|(name, id)| ((*name).into(), *id)).collect();
+        let subscribed = Vec::new();
+        Message::NodeMap { ids, subscribed }.encode().into()
+    };
+    let mut driver = Driver::following(config());
+    driver.feed(map(&[("one", 1), ("other", 2)]));
+    driver.feed_all([record(1), record(2)]);
+    driver.feed(map(&[("other", 1)]));
+    driver.feed(record(1));
+    let origins: Vec<_> = driver.records().map(|it| it.origin().to_string()).collect();
+    assert_eq!(origins, ["one", "other", "other"]);
+    assert!(driver.close.is_none());
+    // What the new map does not have is not known any more, the id of the peer itself included.
+    driver.feed(record(2));
+    assert!(matches!(
+        driver.error(),
+        LinkError::Missing {
+            what: MissingContext::Origin(2),
+            ..
+        }
+    ));
 }
 
 #[test]

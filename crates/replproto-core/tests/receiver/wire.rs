@@ -91,9 +91,14 @@ pub(crate) fn sequence_update(sequence: f64) -> Bytes {
 }
 
 pub(crate) fn copy_start(start: f64) -> Bytes {
+    copy_start_in(start, 1)
+}
+
+/// The same in another version of the order.
+pub(crate) fn copy_start_in(start: f64, order: u32) -> Bytes {
     encode(&Message::CopyStart {
         start: WallTime(start),
-        order: 1,
+        order,
     })
 }
 

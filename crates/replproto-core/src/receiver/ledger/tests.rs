@@ -112,6 +112,23 @@ fn the_end_of_a_copy_is_an_event_of_its_own() {
 }
 
 #[test]
+fn the_end_of_a_copy_leaves_none_in_the_cursor_wherever_it_is() {
+    for (end, left) in [(3.0, 5.0), (5.0, 5.0), (7.0, 7.0)] {
+        let mut ledger = Ledger::new(Cursor::at(Sequence(5.0)), true);
+        let (batch, cursor) = ledger.end(row(b"a"));
+        assert!(cursor.unwrap().copy.is_some());
+        ledger.mark(Advance {
+            sequence: None,
+            copy: Some(CopyStep::Complete(Sequence(end))),
+        });
+        ledger.committed(batch).unwrap();
+        let (_, ends_copy, cursor) = ledger.checkpoint();
+        assert!(ends_copy);
+        assert_eq!(cursor, Cursor::at(Sequence(left)));
+    }
+}
+
+#[test]
 fn a_new_pass_of_a_copy_forgets_the_end_of_the_last() {
     let mut ledger = ledger();
     let waiting = ledger.transaction();

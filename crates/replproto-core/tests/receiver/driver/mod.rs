@@ -14,6 +14,9 @@ use replproto_core::{
 
 use crate::wire;
 
+/// What is charged for a chunk besides its bytes.
+const CHUNK_OVERHEAD: u64 = 512;
+
 /// What the host does by itself whenever it can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Auto {
@@ -44,6 +47,8 @@ pub(crate) struct Blob {
     pub(crate) file: String,
     pub(crate) bytes: Vec<u8>,
     unwritten: u64,
+    /// What of each chunk is not written, oldest first.
+    chunks: VecDeque<u64>,
     pub(crate) is_whole: bool,
     /// Saved, failed or aborted.
     pub(crate) is_over: bool,
@@ -63,6 +68,8 @@ pub(crate) struct Driver {
     pub(crate) most_events_out: u64,
     persisted: Cursor,
     persisted_with: Option<CommitId>,
+    /// When its sequence has risen last, if it has on this link.
+    risen: Option<Instant>,
     handed: Cursor,
     config: Config,
     wire: VecDeque<(Bytes, bool)>,
@@ -105,6 +112,7 @@ impl Driver {
             most_events_out: 0,
             persisted: cursor.clone(),
             persisted_with: None,
+            risen: None,
             handed: cursor,
             config,
             wire: VecDeque::new(),
@@ -300,6 +308,9 @@ impl Driver {
         if let Some(cursor) = cursor
             && self.persisted_with.is_none_or(|newest| newest < id)
         {
+            if cursor.sequence > self.persisted.sequence {
+                self.risen = Some(self.now);
+            }
             self.persisted = cursor;
             self.persisted_with = Some(id);
         }
@@ -309,6 +320,15 @@ impl Driver {
     pub(crate) fn written(&mut self, blob: BlobId, bytes: u64) {
         let shadow = self.blobs.get_mut(&blob).expect("opened");
         shadow.unwritten -= bytes;
+        let mut left = bytes;
+        while let Some(chunk) = shadow.chunks.front_mut() {
+            if *chunk > left {
+                *chunk -= left;
+                break;
+            }
+            left -= *chunk;
+            shadow.chunks.pop_front();
+        }
         self.try_input(Input::BlobWritten { blob, bytes })
             .expect("bytes that are out");
     }
@@ -349,6 +369,7 @@ impl Driver {
                 assert!(!shadow.is_over && !shadow.is_whole);
                 shadow.bytes.extend_from_slice(bytes);
                 shadow.unwritten += bytes.len() as u64;
+                shadow.chunks.push_back(bytes.len() as u64);
                 shadow.is_whole = *last;
             }
             Command::AbortBlob { blob, .. } => {
@@ -427,9 +448,26 @@ impl Driver {
 
     /// What holds when there is nothing left to do.
     fn check_at_rest(&mut self) {
+        let stats = self.receiver.stats();
+        let came: usize = self.blobs.values().map(|blob| blob.bytes.len()).sum();
+        assert_eq!(stats.blob_bytes, came as u64);
+        assert_eq!(
+            (stats.blobs_opened, stats.blobs_saved, stats.blobs_aborted),
+            (self.opens, self.saves, self.aborts)
+        );
+        if self.close.is_some() {
+            return;
+        }
         let is_paused = !self.announced.is_empty();
-        if self.close.is_none() {
-            assert_eq!(self.receiver.is_paused(), is_paused || self.is_draining);
+        assert_eq!(self.receiver.is_paused(), is_paused || self.is_draining);
+        let out = self.blobs.values().filter(|blob| !blob.is_over);
+        let chunks = out.flat_map(|blob| &blob.chunks);
+        let out: u64 = chunks.map(|bytes| CHUNK_OVERHEAD + bytes).sum();
+        assert_eq!(self.receiver.blob_bytes_out(), out);
+        // What has become durable is confirmed soon after.
+        let delay = self.config.timeouts.confirm_delay;
+        if self.risen.is_some_and(|at| self.now.since(at) > delay) {
+            assert_eq!(self.confirmed.last(), Some(&self.persisted.sequence.0));
         }
     }
 }
