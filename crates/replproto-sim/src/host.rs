@@ -140,6 +140,10 @@ impl Host {
                     .map_or(self.epoch, |start| start.0.to_bits());
                 self.handed_pass = Some(pass);
                 self.last_row = None;
+                if started.copy_start.is_some() {
+                    let resumed = started.resumed;
+                    self.expect(expected, &Expected::Copy { resumed })?;
+                }
                 hold(
                     "copies",
                     started.forced == self.has_start || self.is_tainted,

@@ -50,16 +50,20 @@ impl Network {
         self.parts.is_empty()
     }
 
+    /// What the receiver has once all has arrived that is on its way.
+    pub(crate) fn sent(&self) -> Milestones {
+        self.parts
+            .back()
+            .map_or(self.delivered, |part| part.reached)
+    }
+
     /// A message sets out, in parts if it is to be `split`.
     pub(crate) fn send(&mut self, message: Outgoing, split: bool, rng: &mut Rng) {
         let Outgoing {
             bytes: mut message,
             reached,
         } = message;
-        let before = self
-            .parts
-            .back()
-            .map_or(self.delivered, |part| part.reached);
+        let before = self.sent();
         self.bytes += message.len();
         while split && message.len() > 1 && rng.chance(700) {
             let longest = [3, 50, 1500][rng.below(3) as usize];

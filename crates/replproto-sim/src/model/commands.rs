@@ -156,6 +156,7 @@ impl Model {
             }
             Event::CopyStarted(started) => {
                 self.copy = started.copy_start;
+                self.is_copy_over = false;
                 // If one was at its end, it is not any more.
                 self.watchdogs.rows_ended = None;
                 return Ok(());
@@ -171,8 +172,10 @@ impl Model {
         self.commits.add(1, 0);
         self.seen.checkpoints += u64::from(!matches!(event, Event::EndTransaction(_)));
         if let Some(cursor) = cursor {
+            self.is_copy_over |= matches!(event, Event::CopyCompleted(_));
             let copy = cursor.copy.as_ref().map(|copy| copy.copy_start);
-            let is_stray = self.copy.is_some() && copy.is_some() && copy != self.copy;
+            let is_other = self.copy.is_some() && copy != self.copy;
+            let is_stray = copy.is_some() && (is_other || self.is_copy_over);
             hold("copies", !is_stray, || {
                 format!("a cursor of {copy:?} in {:?}", self.copy)
             })?;
@@ -207,6 +210,9 @@ impl Model {
                 format!("{sequence} confirmed after {before}")
             })?;
             self.confirmed = sequence;
+            if sequence >= persisted {
+                self.unconfirmed = None;
+            }
             self.seen.confirmations += 1;
         }
         Ok(())

@@ -86,9 +86,14 @@ pub(crate) struct Model {
     drained_from: Option<Work>,
     handed: f64,
     persisted: f64,
-    /// The copy that has begun last on this link.
+    /// The copy that has begun last on this link, and whether its end has been told.
     copy: Option<WallTime>,
+    is_copy_over: bool,
     confirmed: f64,
+    /// Where the link was asked to start: that much needs no confirmation.
+    asked: f64,
+    /// Since when something is durable that is not confirmed.
+    unconfirmed: Option<Instant>,
     largest_part: u64,
     /// All messages have come in one part each.
     is_whole: bool,
@@ -141,7 +146,10 @@ impl Model {
             handed: start,
             persisted: start,
             copy: None,
+            is_copy_over: false,
             confirmed: 0.0,
+            asked: start,
+            unconfirmed: None,
             largest_part: 0,
             is_whole: true,
             message: 0,
@@ -164,6 +172,11 @@ impl Model {
 
     pub(crate) const fn is_closed(&self) -> bool {
         self.close.is_some()
+    }
+
+    /// The link starts here, and not where the store is.
+    pub(crate) const fn ask_from(&mut self, sequence: f64) {
+        self.asked = sequence;
     }
 
     /// The peer has asked for so long for its set-up.
@@ -217,6 +230,10 @@ impl Model {
             }
             Input::Committed(id) => {
                 if let Some(sequence) = self.commits_out.remove(id) {
+                    let known = self.persisted.max(self.asked);
+                    if sequence.is_some_and(|sequence| sequence > known) {
+                        self.unconfirmed.get_or_insert(now);
+                    }
                     self.persisted = sequence.unwrap_or_default().max(self.persisted);
                     self.commits.remove(1, 0);
                     self.seen.commits += 1;

@@ -1,5 +1,7 @@
 //! What a receiver must say of itself.
 
+use std::time::Duration;
+
 use replproto_core::{PauseReason, Receiver, Stats};
 
 use super::{CHUNK_OVERHEAD, Model, PART_OVERHEAD, Trust};
@@ -105,6 +107,20 @@ impl Model {
         Ok(())
     }
 
+    /// What was passed over is what was sent to be: this much has come, and this much may have.
+    pub(crate) fn check_skipped(stats: &Stats, least: &[u64; 3], most: &[u64; 3]) -> Result {
+        let skipped = [
+            stats.skipped_unknown,
+            stats.skipped_local,
+            stats.skipped_unwanted,
+        ];
+        let mut counts = skipped.iter().zip(least.iter().zip(most));
+        let is_right = counts.all(|(count, (least, most))| (least..=most).contains(&count));
+        hold("counters", is_right, || {
+            format!("{skipped:?} passed over, of {least:?} to {most:?} that were sent")
+        })
+    }
+
     /// One call passes over a bounded number of entries.
     fn check_work(&mut self, stats: &Stats) -> Result {
         let skipped = stats.skipped_unknown + stats.skipped_local + stats.skipped_unwanted;
@@ -151,6 +167,7 @@ impl Model {
         hold("bounds", !is_exact || retained == counted, || {
             format!("{retained} bytes retained, and {counted} are pinned")
         })?;
+        self.check_confirmed()?;
         self.watchdogs.check_none_is_late(receiver)?;
         self.check_idle_transfers(reasons.is_empty())?;
         if reasons.is_empty() {
@@ -158,6 +175,18 @@ impl Model {
             self.pins.forget_decoded();
         }
         Ok(())
+    }
+
+    /// What is durable is confirmed, soon after.
+    fn check_confirmed(&self) -> Result {
+        let most = self.config.timeouts.confirm_delay + self.watchdogs.slack;
+        let waited = self
+            .unconfirmed
+            .map_or(Duration::ZERO, |since| self.watchdogs.now.since(since));
+        hold("durability", waited <= most, || {
+            let (persisted, confirmed) = (self.persisted, self.confirmed);
+            format!("{persisted} is durable for {waited:?}, and {confirmed} is confirmed")
+        })
     }
 
     /// The reasons to pause are those that follow from the counts, and something that is out can lift each of them.

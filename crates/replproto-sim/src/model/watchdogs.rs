@@ -44,6 +44,9 @@ pub(super) struct Watchdogs {
     /// When the application did something last, or reading was paused.
     progress: Instant,
     unready: Option<Instant>,
+    is_copying: bool,
+    /// Since when a blob is missing that has failed.
+    gap: Option<Instant>,
     /// When the last byte came of the message that is under way, in link time.
     message: Option<Duration>,
     /// All rows of a copy are here since.
@@ -70,6 +73,8 @@ impl Watchdogs {
             pinged: now,
             progress: now,
             unready: None,
+            is_copying: false,
+            gap: None,
             rows_ended: None,
             message: None,
         }
@@ -142,7 +147,18 @@ impl Watchdogs {
             }
             self.is_paused = is_paused;
         }
-        if receiver.is_copying() && self.heard == self.now {
+        // From the moment a copy begins the peer may be silent for longer.
+        let is_copying = receiver.is_copying();
+        if is_copying && !self.is_copying {
+            self.heard();
+        }
+        self.is_copying = is_copying;
+        if receiver.blobs_missing() == 0 {
+            self.gap = None;
+        } else {
+            self.gap.get_or_insert(self.now);
+        }
+        if is_copying && self.heard == self.now {
             let usual = self.timeouts.ping_timeout;
             self.silence = usual.max(self.timeouts.copy_timeout.min(usual * COPY_SILENCE));
         }
@@ -167,6 +183,7 @@ impl Watchdogs {
             setup,
             pause_stall,
             not_ready,
+            blob_gap,
             ..
         } = self.timeouts;
         let late = |what: &'static str, since: Instant, most: Duration| {
@@ -189,6 +206,9 @@ impl Watchdogs {
         }
         if let Some(unready) = self.unready {
             late("not ready", unready, not_ready)?;
+        }
+        if let Some(gap) = self.gap {
+            late("a blob is missing", gap, blob_gap)?;
         }
         if let Some(ended) = self.rows_ended {
             late("the end of a copy", ended, copy_timeout * COPY_FINISH)?;
@@ -227,7 +247,11 @@ impl Watchdogs {
     pub(super) fn check_not_early(&self, watchdog: &Watchdog) -> Result {
         let timeouts = &self.timeouts;
         let (waited, least) = match watchdog {
-            Watchdog::Silence => (self.now.since(self.heard), timeouts.ping_timeout),
+            Watchdog::Silence => (self.now.since(self.heard), self.silence),
+            Watchdog::BlobGap => {
+                let waited = self.gap.map(|since| self.now.since(since));
+                (waited.unwrap_or_default(), timeouts.blob_gap)
+            }
             Watchdog::PauseStall(_) => (self.now.since(self.progress), timeouts.pause_stall),
             Watchdog::NotReady => (
                 self.unready

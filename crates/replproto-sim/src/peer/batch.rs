@@ -26,7 +26,8 @@ const BROKEN: &[u8] = b"\x82\xa1b\xc7\x08\x0b\x93\x80\x00\xa4ffff\xa1n\xc1";
 /// What a connection has said of its tables.
 #[derive(Debug)]
 pub(super) struct Tables {
-    is_mapped: bool,
+    /// The publisher's own number, if it has been told.
+    node: Option<u32>,
     /// The number of the first table: ids mean something on their own connection only.
     base: u32,
     /// How many structures each has announced; 0: none.
@@ -48,7 +49,7 @@ pub(super) enum Odd {
 impl Tables {
     pub(super) const fn new(rng: &mut Rng) -> Self {
         Self {
-            is_mapped: false,
+            node: None,
             base: 10 + 3 * rng.below(4) as u32,
             announced: [0; TABLES.len()],
             odd: Odd::Nothing,
@@ -64,7 +65,7 @@ impl Peer {
         in_copy: bool,
         rng: &mut Rng,
     ) {
-        self.announce(changes, rng);
+        let node = self.announce(changes, rng);
         let mut batch =
             BatchBuilder::new(WallTime(changes.first().map_or(1e12, |change| change.1)));
         let chunks_first = rng.chance(400);
@@ -88,6 +89,7 @@ impl Peer {
             batch.entry(&NewEntry {
                 kind: if row.is_some() { 1 } else { 2 },
                 flags,
+                node,
                 table: self.tables.base + *table as u32,
                 key: key.as_bytes(),
                 version: *version,
@@ -109,10 +111,12 @@ impl Peer {
         self.expect(Expected::End(sequence));
         while chunks_first && self.send_chunk(rng) {}
         self.reached.expected = self.total;
+        self.reached.skipped = self.skipped;
+        self.reached.is_final |= self.is_to_blame;
         self.push(Bytes::from(batch.finish(sequence.map(Sequence))));
     }
 
-    fn expect(&mut self, expected: Expected) {
+    pub(super) fn expect(&mut self, expected: Expected) {
         self.expected.push_back(expected);
         self.total += 1;
     }
@@ -124,6 +128,7 @@ impl Peer {
         let entry = NewEntry {
             kind: 1,
             flags: Flags::FULL,
+            node: self.tables.node.unwrap_or_default(),
             table: base,
             key: b"odd",
             version: 1e12,
@@ -166,21 +171,22 @@ impl Peer {
             _ => return,
         };
         self.struck.add(Fault::Strange);
+        if let Some(skipped) = self.skipped.get_mut(kind as usize) {
+            *skipped += count;
+        }
         for _ in 0..count {
             batch.entry(&odd);
         }
     }
 
-    /// What the receiver has to know before these records.
-    fn announce(&mut self, changes: &[Change], rng: &mut Rng) {
-        if !self.tables.is_mapped {
-            self.tables.is_mapped = true;
-            self.send(&Message::NodeMap {
-                ids: vec![("peer".into(), 0), ("us".into(), 1)],
-                subscribed: vec!["peer".into()],
-            });
-        }
+    /// What the receiver has to know before these records. Gives the number of the node that they come from.
+    fn announce(&mut self, changes: &[Change], rng: &mut Rng) -> u32 {
+        let node = self.announce_nodes(!changes.is_empty(), rng);
+        let mut lost = None;
         for ((table, _), ..) in changes {
+            if lost == Some(*table) {
+                continue;
+            }
             let known = self.tables.announced[*table];
             // Now and then a table has one more structure.
             let grows = (1..STRUCTURES.len()).contains(&known) && rng.chance(20);
@@ -191,6 +197,7 @@ impl Peer {
             self.tables.announced[*table] = count;
             if known == 0 && self.strikes(Fault::LostTable, 20, rng) {
                 self.is_to_blame = true;
+                lost = Some(*table);
                 continue;
             }
             let structure = Message::TableStructure(TableStructure {
@@ -200,6 +207,29 @@ impl Peer {
                 ..TableStructure::default()
             });
             self.send(&structure);
+        }
+        node
+    }
+
+    /// Tells the numbers of the nodes, and now and then new ones: a map takes the place of the one before.
+    fn announce_nodes(&mut self, has_changes: bool, rng: &mut Rng) -> u32 {
+        let known = self.tables.node;
+        if known.is_some() && !rng.chance(20) {
+            return known.unwrap_or_default();
+        }
+        let node = known.map_or(0, |node| node + 2);
+        self.tables.node = Some(node);
+        self.send(&Message::NodeMap {
+            ids: vec![("peer".into(), node), ("us".into(), node + 1)],
+            subscribed: vec!["peer".into()],
+        });
+        match known {
+            // It goes on with a number that it has taken back.
+            Some(old) if has_changes && self.strikes(Fault::LostTable, 200, rng) => {
+                self.is_to_blame = true;
+                old
+            }
+            _ => node,
         }
     }
 }

@@ -33,6 +33,10 @@ pub(crate) enum Expected {
     /// A record whose blobs cannot be found.
     Undecodable,
     End(Option<f64>),
+    /// A copy, and whether it goes on with one of an earlier link.
+    Copy {
+        resumed: bool,
+    },
 }
 
 /// What the receiver has once a message has arrived.
@@ -42,8 +46,10 @@ pub(crate) struct Milestones {
     pub(crate) expected: u64,
     /// The subscription is answered.
     pub(crate) is_answered: bool,
-    /// The publisher has said that it goes.
-    pub(crate) is_disconnected: bool,
+    /// The publisher has said that it goes, or what nobody can go on after.
+    pub(crate) is_final: bool,
+    /// Entries that are passed over: of unknown types, for the publisher itself, and of unwanted tables.
+    pub(crate) skipped: [u64; 3],
     /// How many copies have begun, and how many have sent all their rows.
     pub(crate) copies: [u64; 2],
 }
@@ -95,11 +101,16 @@ pub(crate) struct Peer {
     out: VecDeque<Outgoing>,
     transfers: Transfers,
     tables: Tables,
+    /// The version of the order of its copies.
+    order: u32,
+    /// The copy that the receiver wants to go on with: its start, and its order.
+    wanted: Option<(f64, u32)>,
     has_sent_rows: bool,
     has_recopied: bool,
     pub(crate) expected: VecDeque<Expected>,
-    /// How much was ever expected.
+    /// How much was ever expected, and how many entries are to be passed over.
     total: u64,
+    skipped: [u64; 3],
     reached: Milestones,
     /// The faults that it has committed lately.
     pub(crate) struck: Faults,
@@ -115,10 +126,13 @@ impl Peer {
             out: VecDeque::new(),
             transfers: Transfers::new(manner, contents),
             tables: Tables::new(rng),
+            order: 1 + u32::from(rng.chance(200)),
+            wanted: None,
             has_sent_rows: false,
             has_recopied: false,
             expected: VecDeque::new(),
             total: 0,
+            skipped: [0; 3],
             reached: Milestones::default(),
             struck: Faults::NONE,
             is_to_blame: false,
@@ -174,7 +188,7 @@ impl Peer {
 
     /// The publisher goes.
     pub(crate) fn disconnect(&mut self) {
-        self.reached.is_disconnected = true;
+        self.reached.is_final = true;
         self.send(&Message::Disconnect);
         self.stage = Stage::Waiting;
     }
@@ -272,7 +286,10 @@ impl Peer {
             return;
         }
         let resume = subscription.copy_resume.as_ref();
-        let resume = resume.filter(|resume| resume.start.0 >= source.floor());
+        self.wanted = resume.map(|resume| (resume.start.0, resume.order));
+        // A place in another order says nothing.
+        let resume =
+            resume.filter(|resume| resume.start.0 >= source.floor() && resume.order == self.order);
         let start = resume.map_or_else(|| source.head(), |resume| resume.start.0);
         self.start_copy(start, resume.and_then(place_of));
     }
@@ -288,9 +305,13 @@ impl Peer {
     fn start_copy(&mut self, start: f64, after: Option<Place>) {
         self.reached.copies[0] += 1;
         if !self.manner.is_old {
+            // Only the first copy of a link goes on with one.
+            let resumed = self.wanted.take() == Some((start, self.order));
+            self.expect(Expected::Copy { resumed });
+            self.reached.expected = self.total;
             self.send(&Message::CopyStart {
                 start: WallTime(start),
-                order: 1,
+                order: self.order,
             });
         }
         self.stage = Stage::Copying { start, after };
@@ -301,6 +322,9 @@ impl Peer {
         let may = !self.manner.is_old && !self.has_recopied;
         let recopies = may && self.strikes(Fault::Recopy, 100, rng);
         self.has_recopied |= recopies;
+        if recopies && rng.chance(300) {
+            self.order += 1;
+        }
         recopies
     }
 
@@ -340,6 +364,10 @@ impl Peer {
     fn follow(&mut self, index: usize, source: &Source, rng: &mut Rng) {
         let Some(transaction) = source.log.get(index) else {
             self.stage = Stage::Following { index };
+            // A copy that ends where the receiver is already.
+            if self.recopies(rng) {
+                self.start_copy(source.head(), None);
+            }
             return;
         };
         let changes: Vec<_> = transaction

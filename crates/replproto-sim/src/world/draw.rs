@@ -181,7 +181,7 @@ const fn short_timeouts() -> Timeouts {
     Timeouts {
         ping_interval: Duration::from_secs(1),
         ping_timeout: Duration::from_secs(3),
-        copy_timeout: Duration::from_secs(2),
+        copy_timeout: Duration::from_secs(5),
         setup: Duration::from_secs(2),
         blob: Duration::from_secs(6),
         blob_gap: Duration::from_secs(5),

@@ -10,7 +10,7 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::host::Host;
 use crate::model::{Model, Trust};
-use crate::network::Network;
+use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::{Peer, SETUP_BUDGET};
 use crate::source::File;
@@ -48,6 +48,9 @@ impl World {
         }
         let durable = self.store.sequence();
         let mut model = Model::new(self.config.clone(), durable, Trust::Honest, now);
+        if let Start::At(sequence) = &start {
+            model.ask_from(sequence.0);
+        }
         if self.faults.has(Fault::Busy) {
             model.forgive_lateness();
         }
@@ -220,7 +223,14 @@ impl World {
                 self.checks.gone.extend(File::read(&failure.file));
                 self.open_gate();
             }
-            Handed::CopyStarted(_) => self.checks.copied = self.source.head(),
+            Handed::CopyStarted(_) => {
+                self.checks.copied = self.source.head();
+                // The publisher may hang as soon as it begins to read.
+                if self.dice.trouble.chance(50) && self.faults.has(Fault::HalfOpen) {
+                    self.coverage.strike(Fault::HalfOpen);
+                    self.network.way = Way::Dead;
+                }
+            }
             _ => {}
         }
         match &mut self.host {

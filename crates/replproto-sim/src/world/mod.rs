@@ -20,7 +20,7 @@ use crate::coverage::{self, Coverage};
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::hostile;
-use crate::model::is_lifted_by_decoding;
+use crate::model::{Model, is_lifted_by_decoding};
 use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
 use crate::peer::Peer;
@@ -474,9 +474,12 @@ impl World {
         hold("setup", !is_set_up || delivered.is_answered, || {
             "set up without an answer".into()
         })?;
-        if delivered.is_disconnected {
+        if delivered.is_final {
             host.model.must_close();
         }
+        // What is still on its way may have come in part.
+        let sent = self.network.sent().skipped;
+        Model::check_skipped(host.receiver.stats(), &delivered.skipped, &sent)?;
         if delivered.copies != host.copies {
             host.copies = delivered.copies;
             let [begun, ended] = delivered.copies;
