@@ -1,22 +1,39 @@
 //! In what state the program died, as far as what it left tells.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::world::{Happening, Progress, Shared};
 
+/// A kind of death. One may be of several kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Death {
+    BeforeTheDial,
+    InTheSetUp,
+    InTheCopy,
+    InTheLog,
+    BetweenCommitAndConfirmation,
+    WithAnUnfinishedBlob,
+    WithATornCommit,
+    WithoutAReader,
+}
+
+impl Death {
+    /// Those that a whole test must have seen: it can bring each of them about, however slow the machine is.
+    pub(crate) const NEEDED: [Self; 6] = [
+        Self::BeforeTheDial,
+        Self::InTheSetUp,
+        Self::InTheCopy,
+        Self::InTheLog,
+        Self::BetweenCommitAndConfirmation,
+        Self::WithAnUnfinishedBlob,
+    ];
+}
+
 /// How often each has been seen.
 #[derive(Debug, Default)]
-pub(crate) struct Deaths {
-    pub(crate) before_the_dial: u32,
-    pub(crate) in_the_set_up: u32,
-    pub(crate) in_the_copy: u32,
-    pub(crate) in_the_log: u32,
-    pub(crate) between_commit_and_confirmation: u32,
-    pub(crate) with_an_unfinished_blob: u32,
-    pub(crate) with_a_torn_commit: u32,
-    pub(crate) without_a_reader: u32,
-}
+pub(crate) struct Deaths(BTreeMap<Death, u32>);
 
 impl Deaths {
     /// Takes note of one.
@@ -36,17 +53,27 @@ impl Deaths {
             )
         });
         let phase = match stored {
-            _ if !dialled => &mut self.before_the_dial,
-            _ if !subscribed => &mut self.in_the_set_up,
-            Progress::Log(_) => &mut self.in_the_log,
-            _ => &mut self.in_the_copy,
+            _ if !dialled => Death::BeforeTheDial,
+            _ if !subscribed => Death::InTheSetUp,
+            Progress::Log(_) => Death::InTheLog,
+            _ => Death::InTheCopy,
         };
-        *phase += 1;
         let is_unconfirmed = matches!(stored, Progress::Log(stored) if stored > confirmed);
-        self.between_commit_and_confirmation += u32::from(is_unconfirmed);
-        self.with_an_unfinished_blob += u32::from(unfinished(shared) > 0);
-        self.with_a_torn_commit += u32::from(is_torn);
-        self.without_a_reader += u32::from(is_alone);
+        for (death, is_so) in [
+            (phase, true),
+            (Death::BetweenCommitAndConfirmation, is_unconfirmed),
+            (Death::WithAnUnfinishedBlob, unfinished(shared) > 0),
+            (Death::WithATornCommit, is_torn),
+            (Death::WithoutAReader, is_alone),
+        ] {
+            if is_so {
+                *self.0.entry(death).or_default() += 1;
+            }
+        }
+    }
+
+    pub(crate) fn has_seen(&self, death: Death) -> bool {
+        self.0.contains_key(&death)
     }
 }
 

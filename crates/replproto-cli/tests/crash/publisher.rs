@@ -114,7 +114,7 @@ impl AsyncWrite for Cut {
 
 /// One connection, from its upgrade to its end.
 async fn follow(stream: TcpStream, shared: &Shared) -> Result<(), Error> {
-    shared.happened(Happening::Accepted);
+    shared.happened_unless_stopped(Happening::Accepted).await;
     stream.set_nodelay(true)?;
     let (life, left) = shared.with(|world| (world.life, world.draw_cut()));
     #[allow(clippy::result_large_err)]
@@ -165,6 +165,9 @@ async fn follow(stream: TcpStream, shared: &Shared) -> Result<(), Error> {
         loop {
             match receive(&mut input).await? {
                 Message::CommittedUpdate(Sequence(sequence)) => {
+                    shared
+                        .until(|world| world.stops_at != Some(Happening::Confirmed))
+                        .await;
                     shared.with(|world| world.on_confirmed(life, sequence));
                     shared.happened(Happening::Confirmed);
                 }
@@ -264,6 +267,8 @@ impl Out<'_> {
                     .take_while(|(_, state)| Some(state.last) == first)
                     .count();
                 rows.truncate(alike);
+                let end = rows.last().map_or(u64::MAX, |((_, number), _)| number + 1);
+                world.copy_passes(table, from..end);
                 if world.random.one_in(2) {
                     world.source.advance();
                 }
@@ -376,7 +381,11 @@ impl Out<'_> {
                 body: content.slice(at..next),
             };
             self.send(chunk.encode()).await?;
-            self.shared.happened(Happening::Chunk);
+            if next == content.len() {
+                self.shared.happened(Happening::Chunk);
+            } else {
+                self.shared.happened_unless_stopped(Happening::Chunk).await;
+            }
             at = next;
         }
         if has_second_half {

@@ -124,7 +124,7 @@ impl Reader {
             let is_covered = progress >= Progress::Log(source::position(put))
                 || (matches!(progress, Progress::Copy(..))
                     && progress >= Progress::Copy(id.0, id.1));
-            if is_covered {
+            if is_covered && !shared.with(|world| world.may_lack_blob(id, put)) {
                 let file = source::blob_file(id, put);
                 let size = source::blob_size(&file);
                 let found = std::fs::metadata(shared.blob_path(&file)).map(|found| found.len());

@@ -6,12 +6,16 @@ use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::deaths::{Death, unfinished};
 use crate::random::Random;
 use crate::reader::{self, Reader};
 use crate::world::{Happening, Progress, Shared};
 
 /// However slow the machine is, a life that comes to nothing ends.
 const LONGEST_LIFE: Duration = Duration::from_millis(1500);
+
+/// One from which a certain death is wanted goes on for far longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The publisher has nothing more to say in this life when it has said nothing for so long.
 const QUIET: Duration = Duration::from_millis(30);
@@ -33,6 +37,10 @@ pub(crate) enum Trigger {
     Writes(u64),
     /// A commit can be seen that is not confirmed.
     Stored,
+    /// The end of the base copy is stored.
+    Log,
+    /// A blob lies there half written.
+    Half,
 }
 
 impl Trigger {
@@ -54,17 +62,51 @@ impl Trigger {
         }
     }
 
+    /// What to wait for to see this death, and at which of its steps the publisher has to stop for it.
+    pub(crate) const fn aimed_at(death: Death) -> (Self, Option<Happening>) {
+        match death {
+            Death::InTheSetUp => (Self::SetUp(Happening::Accepted), Some(Happening::Accepted)),
+            Death::InTheCopy => (Self::SetUp(Happening::Subscribed), None),
+            Death::InTheLog => (Self::Log, None),
+            Death::BetweenCommitAndConfirmation => (Self::Stored, Some(Happening::Confirmed)),
+            Death::WithAnUnfinishedBlob => (Self::Half, Some(Happening::Chunk)),
+            _ => (Self::Start, None),
+        }
+    }
+
     /// Waits for it, or until nothing more can come.
     pub(crate) fn wait(self, shared: &Shared, reader: &Mutex<Reader>, random: &mut Random) {
         let start = Instant::now();
+        let is_over = || start.elapsed() >= LONGEST_LIFE || shared.is_quiet_for(QUIET);
+        self.wait_unless(&is_over, shared, reader, random);
+        // Not always at once.
+        if random.one_in(2) {
+            sleep(Duration::from_micros(random.below(5000)));
+        }
+    }
+
+    /// Waits for it however long it takes.
+    pub(crate) fn wait_long(self, shared: &Shared, reader: &Mutex<Reader>, random: &mut Random) {
+        let start = Instant::now();
+        let is_over = || start.elapsed() >= PATIENCE;
+        self.wait_unless(&is_over, shared, reader, random);
+    }
+
+    fn wait_unless(
+        self,
+        is_over: &dyn Fn() -> bool,
+        shared: &Shared,
+        reader: &Mutex<Reader>,
+        random: &mut Random,
+    ) {
         let wait = |has_come: &dyn Fn() -> bool| {
-            while !has_come() && start.elapsed() < LONGEST_LIFE && !shared.is_quiet_for(QUIET) {
+            while !has_come() && !is_over() {
                 sleep(Duration::from_micros(100));
             }
         };
         let happens = |what, times| wait(&|| shared.with(|world| world.count(what) >= times));
         match self {
-            Self::Start => return sleep(Duration::from_micros(random.below(15_000))),
+            Self::Start => sleep(Duration::from_micros(random.below(15_000))),
             Self::SetUp(step) => happens(step, 1),
             Self::Sent(times) => happens(Happening::Sent, times),
             Self::Chunk(times) => happens(Happening::Chunk, times),
@@ -85,10 +127,8 @@ impl Trigger {
                     stored != before && (stored > confirmed || matches!(stored, Progress::Copy(..)))
                 });
             }
-        }
-        // Not always at once.
-        if random.one_in(2) {
-            sleep(Duration::from_micros(random.below(5000)));
+            Self::Log => wait(&|| matches!(reader::lock(reader).stored(), Progress::Log(_))),
+            Self::Half => wait(&|| unfinished(shared) > 0),
         }
     }
 }

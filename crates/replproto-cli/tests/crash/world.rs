@@ -1,6 +1,7 @@
 //! What the publisher, the reader and the killer know together, and the rules that they check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::publisher::{DATABASE, LOOK, NODE};
 use crate::random::Random;
-use crate::source::{self, Source, TABLES};
+use crate::source::{self, Id, Source, TABLES};
 
 /// Something that the publisher sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +73,10 @@ pub(crate) struct World {
     pub(crate) stored: Progress,
     /// The log grows no further, and no connection is cut.
     pub(crate) is_ending: bool,
+    /// After this step the publisher does nothing more.
+    pub(crate) stops_at: Option<Happening>,
+    /// The records that a base copy came past when they were not there, and how long the log was then.
+    absent: BTreeMap<Id, usize>,
     /// How many batches of a base copy are sent in this life, so that the copy takes many of them, and how many may be.
     pub(crate) copied_batches: u64,
     copied_batches_max: u64,
@@ -89,9 +94,31 @@ impl World {
         }
     }
 
+    /// A base copy comes past these records: it brings those that are there.
+    pub(crate) fn copy_passes(&mut self, table: usize, numbers: Range<u64>) {
+        let log = self.source.log.len();
+        let ids = (table, numbers.start)..(table, numbers.end);
+        for (id, history) in self.source.histories.range(ids) {
+            match history.last() {
+                Some((_, Some(_))) => self.absent.remove(id),
+                _ => self.absent.insert(*id, log),
+            };
+        }
+    }
+
+    /// Whether a record that this transaction put may be in the replica without its blob although the cursor has passed it.
+    ///
+    /// The cursor of a copy covers what the passes brought that have moved it. A record that an earlier life stored, and was
+    /// killed before it had saved the blob, is not among them if it was deleted when the next pass came to its place. The log
+    /// after the copy deletes it, whatever else happened to it before that.
+    pub(crate) fn may_lack_blob(&self, id: Id, put: usize) -> bool {
+        self.absent.get(&id).is_some_and(|log| put < *log)
+    }
+
     /// A follower starts.
     pub(crate) fn new_life(&mut self) {
         self.life += 1;
+        self.stops_at = None;
         self.happened = [0; 6];
         self.last_happened = None;
         self.copied_batches = 0;
@@ -100,6 +127,13 @@ impl World {
 
     pub(crate) const fn count(&self, what: Happening) -> u64 {
         self.happened[what as usize]
+    }
+
+    /// One from which a certain death is wanted: a base copy goes on to its end.
+    pub(crate) fn new_aimed_life(&mut self, stops_at: Option<Happening>) {
+        self.new_life();
+        self.copied_batches_max = u64::MAX;
+        self.stops_at = stops_at;
     }
 
     pub(crate) const fn may_copy(&self) -> bool {
@@ -161,6 +195,8 @@ impl Shared {
             life: 0,
             stored: Progress::Nothing,
             is_ending: false,
+            stops_at: None,
+            absent: BTreeMap::new(),
             copied_batches: 0,
             copied_batches_max: 0,
             happened: [0; 6],
@@ -187,6 +223,14 @@ impl Shared {
         let mut world = self.lock();
         world.happened[what as usize] += 1;
         world.last_happened = Some(Instant::now());
+    }
+
+    /// The same, and if the publisher is to stop there it goes no further.
+    pub(crate) async fn happened_unless_stopped(&self, what: Happening) {
+        self.happened(what);
+        let life = self.with(|world| world.life);
+        self.until(|world| world.stops_at != Some(what) || world.life != life)
+            .await;
     }
 
     /// Whether the publisher has a connection, and nothing has happened for so long.
