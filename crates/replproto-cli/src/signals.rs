@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use replproto_tokio::Stop;
+use tokio::task::JoinHandle;
 
 /// How long the first signal waits for what is in hand.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -11,18 +12,22 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// What shells expect of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// The first interrupt or SIGTERM asks the run to end in order; the second ends the program.
-pub(crate) async fn end_on_signals(stop: Stop) {
-    match Signals::new() {
-        Ok(mut signals) => {
-            signals.next().await;
-            tracing::info!("ending; interrupt again to end at once");
-            stop.drain(DRAIN_LIMIT);
-            signals.next().await;
-            std::process::exit(INTERRUPTED);
+/// The first interrupt or SIGTERM asks the run to end in order; the second ends the program. From the return on no signal is
+/// missed: it must not depend on when the task gets its turn.
+pub(crate) fn end_on_signals(stop: Stop) -> JoinHandle<()> {
+    let signals = Signals::new();
+    tokio::spawn(async move {
+        match signals {
+            Ok(mut signals) => {
+                signals.next().await;
+                tracing::info!("ending; interrupt again to end at once");
+                stop.drain(DRAIN_LIMIT);
+                signals.next().await;
+                std::process::exit(INTERRUPTED);
+            }
+            Err(error) => tracing::warn!(%error, "interrupts end the program at once"),
         }
-        Err(error) => tracing::warn!(%error, "interrupts end the program at once"),
-    }
+    })
 }
 
 #[cfg(unix)]

@@ -311,7 +311,11 @@ async fn a_drain_tells_what_was_done_and_what_is_left() {
     // Half of a blob: it cannot be finished without the peer.
     peer.put_blob("b", "1f", 3.0).await;
     peer.chunk("1f", b"half", false).await;
-    until(|| follower.progress.borrow().link.stats.commits == 2).await;
+    until(|| {
+        let stats = follower.progress.borrow().link.stats;
+        (stats.commits, stats.blob_bytes) == (2, 4)
+    })
+    .await;
     follower.options.stop.drain(Duration::from_secs(60));
     peer.closed().await;
     let end = soon(follower.task).await.unwrap().unwrap();

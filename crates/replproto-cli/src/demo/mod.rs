@@ -215,7 +215,7 @@ async fn follow(
     options.start = Start::At(Sequence(1.0));
     options.deadline = Some(DEADLINE);
     let snapshots = options.progress.subscribe();
-    let signals = tokio::spawn(end_on_signals(options.stop.clone()));
+    let signals = end_on_signals(options.stop.clone());
     let stop = options.stop.clone();
     let mut caught_up = snapshots.clone();
     let end = tokio::spawn(async move {

@@ -62,7 +62,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
 
     let options = run_options(&args);
     let snapshots = options.progress.subscribe();
-    let signals = tokio::spawn(end_on_signals(options.stop.clone()));
+    let signals = end_on_signals(options.stop.clone());
     let start = Instant::now();
     let progress = Progress::start(PROGRESS_INTERVAL, None);
     let running = replproto_tokio::run(link, &mut sink, blobs.clone(), options);

@@ -208,7 +208,13 @@ fn what_is_passed_over_is_counted_once_wherever_a_run_ends() {
             .entry(&skipped(1, Flags::LOCAL_ONLY))
     };
     // Before the end of a run that is long enough, of one before a record that has to be apart, and of the batch.
-    for (records, has_blob) in [(1, false), (255, false), (256, false), (257, true), (3, true)] {
+    for (records, has_blob) in [
+        (1, false),
+        (255, false),
+        (256, false),
+        (257, true),
+        (3, true),
+    ] {
         let mut driver = Driver::following(config());
         driver.auto.save = false;
         let mut batch = (0..records).fold(odd(Batch::new()), |batch, key| odd(batch.put(key)));
