@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Publisher, code, replproto, run, stderr};
+use crate::support::{Publisher, code, replproto, run, stderr, stop};
 use replproto_core::StoredCursor;
 use replproto_tokio::Replica;
 use rusqlite::Connection;
@@ -154,11 +154,7 @@ fn on_word(
                 }
                 thread::sleep(Duration::from_millis(20));
             }
-            // Its number is its own until it is waited for.
-            let stopped = Command::new("kill")
-                .args(["-TERM", &pid.to_string()])
-                .status();
-            assert!(stopped.expect("kill is there").success());
+            stop(pid);
         });
         for line in log.lines().map_while(Result::ok) {
             if line.contains(word)

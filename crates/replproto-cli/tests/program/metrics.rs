@@ -1,12 +1,12 @@
 //! Metrics of a running receiver, and what `status` makes of them.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Publisher, code, replproto, run, stderr, stdout};
+use crate::support::{Publisher, code, replproto, run, scrape, stderr, stdout};
 
 /// Far longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,12 +60,7 @@ impl Receiver {
     }
 
     fn scrape(&self) -> String {
-        let mut stream = TcpStream::connect(self.address()).expect("it listens");
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", self.address());
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).expect("an answer");
-        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        let response = scrape(self.address());
         assert!(response.contains("content-type: text/plain; version=0.0.4"));
         response
     }

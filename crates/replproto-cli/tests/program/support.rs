@@ -1,6 +1,7 @@
 //! The program as a process, and a publisher for it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
 pub(crate) fn replproto(options: &[&str]) -> Command {
@@ -23,6 +24,25 @@ pub(crate) fn stdout(output: &Output) -> &str {
 
 pub(crate) fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
+
+/// Ends a program in order. Its number is its own until it is waited for.
+pub(crate) fn stop(pid: u32) {
+    let stopped = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status();
+    assert!(stopped.expect("kill is there").success());
+}
+
+/// The page of metrics at an address, with its head.
+pub(crate) fn scrape(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("an answer");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    response
 }
 
 /// The publisher of the demo. It is gone when this is dropped.
