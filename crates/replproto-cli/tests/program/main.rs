@@ -133,6 +133,74 @@ fn inspect_counts() {
 }
 
 #[test]
+fn inspect_passes_over_a_record_that_is_nested_too_deeply() {
+    let structure = Message::TableStructure(TableStructure {
+        definition: TableDefinition {
+            table: "Dog".into(),
+            ..TableDefinition::default()
+        },
+        table: 5,
+        ..TableStructure::default()
+    });
+    let nodes = Message::NodeMap {
+        ids: vec![("node-a".into(), 0)],
+        subscribed: Vec::new(),
+    };
+    let mut batch = BatchBuilder::new(WallTime(1.0));
+    let openings: [&[u8]; 5] = [
+        b"\x91",
+        b"\x81",
+        b"\xd4\x73\x00\x91",
+        b"\xd4\x73\x00",
+        b"\xd4\x78\x00",
+    ];
+    for opening in openings {
+        batch.entry(&NewEntry {
+            kind: 1,
+            flags: Flags::FULL.with(Flags::BLOBS),
+            table: 5,
+            key: b"deep",
+            version: 2.0,
+            value: &opening.repeat(1_000_000),
+            ..NewEntry::default()
+        });
+    }
+    batch.entry(&NewEntry {
+        kind: 1,
+        flags: Flags::FULL,
+        table: 5,
+        key: b"good",
+        version: 3.0,
+        value: b"\x05",
+        ..NewEntry::default()
+    });
+    let messages = [
+        nodes.encode(),
+        structure.encode(),
+        batch.finish(Some(Sequence(4.0))),
+    ];
+    let mut file = Vec::new();
+    for message in &messages {
+        file.extend((message.len() as u32).to_le_bytes());
+        file.extend(message);
+    }
+    // The smallest stack that a thread is likely to have.
+    let inspect = move || {
+        let mut lines = replproto_cli::inspect::JsonLines::new(Vec::new());
+        let stats = replproto_cli::inspect::inspect(&*file, &mut lines).expect("a readable file");
+        (stats, String::from_utf8(lines.into_inner()).expect("UTF-8"))
+    };
+    let thread = std::thread::Builder::new().stack_size(512 << 10);
+    let (stats, lines) = thread.spawn(inspect).unwrap().join().unwrap();
+    assert_eq!(stats.skipped_undecodable, openings.len() as u64);
+    assert_eq!(
+        lines.matches(r#""event":"record_skipped""#).count(),
+        openings.len()
+    );
+    assert!(lines.contains(r#""id":"good","type":"put""#), "{lines}");
+}
+
+#[test]
 fn inspect_tells_where_a_file_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.bin");

@@ -15,7 +15,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::{ValueError, ValueErrorKind};
-use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Opened};
 use super::text::Text;
 
 /// Fills a `T` with `item` and all that it opened.
@@ -285,7 +285,7 @@ struct FieldAccess<'c, 'a> {
 }
 
 impl<'c, 'a> FieldAccess<'c, 'a> {
-    fn new(cursor: &'c mut Cursor<'a>, object: Object<'a>) -> Self {
+    fn new(cursor: &'c mut Cursor<'a>, object: Opened<'a>) -> Self {
         let mut fields = cursor.fields(object);
         if let Fields::Typed(slots) = &mut fields {
             slots.check_texts();

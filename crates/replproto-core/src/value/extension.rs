@@ -1,7 +1,7 @@
 //! Extensions (`value-codec.md` section 4).
 
 use super::error::{ValueError, ValueErrorKind};
-use super::reader::{BigIntRef, Cursor, Item};
+use super::reader::{BigIntRef, Cursor, Elements, Item};
 use crate::msgpack::Token;
 
 pub(crate) const UNDEFINED: u8 = 0x00;
@@ -12,7 +12,9 @@ const SET: u8 = 0x73;
 const REGEXP: u8 = 0x78;
 pub(crate) const DATE: u8 = 0xff;
 
-/// The item of an extension that began at `at`. Record definitions, sets and regular expressions go on after the payload.
+/// The item of an extension that began at `at`. Record definitions, sets and regular expressions go on after the payload:
+/// with tokens, never with another item, so that nothing can lie inside an extension without [`Cursor::elements`] or
+/// [`Cursor::open`] counting it.
 pub(crate) fn read<'a>(
     cursor: &mut Cursor<'a>,
     kind: u8,
@@ -27,22 +29,28 @@ pub(crate) fn read<'a>(
         (DATE, _) => date(payload).map(Item::Date).ok_or_else(malformed),
         (DEFINITION, _) if cursor.is_table() => cursor.define(payload, at),
         // One filler byte, then the array.
-        (SET, [_]) => match cursor.read()? {
-            Item::Array(elements) => Ok(Item::Set(elements)),
-            _ => Err(malformed()),
-        },
+        (SET, [_]) => array(cursor, kind, at).map(Item::Set),
         (REGEXP, [_]) => {
+            let elements = array(cursor, kind, at)?;
             let mut ahead = cursor.reader;
-            let is_two_texts = matches!(ahead.token(), Ok(Token::Array(2)))
-                && matches!(ahead.token(), Ok(Token::Text(_)))
-                && matches!(ahead.token(), Ok(Token::Text(_)));
-            match cursor.read()? {
-                Item::Array(elements) if is_two_texts => Ok(Item::RegExp(elements)),
-                _ => Err(malformed()),
+            let mut is_text = || matches!(ahead.token(), Ok(Token::Text(_)));
+            if elements.count() == 2 && is_text() && is_text() {
+                Ok(Item::RegExp(elements))
+            } else {
+                Err(malformed())
             }
         }
         (BIGINT | SET | REGEXP, _) => Err(malformed()),
         _ => Err(ValueError::new(ValueErrorKind::UnknownExtension(kind), at)),
+    }
+}
+
+/// The array that must follow the payload of an extension that began at `at`.
+fn array(cursor: &mut Cursor<'_>, kind: u8, at: usize) -> Result<Elements, ValueError> {
+    match cursor.reader.token() {
+        Ok(Token::Array(count)) => cursor.elements(count as usize),
+        Ok(_) => Err(ValueError::new(ValueErrorKind::BadExtension(kind), at)),
+        Err(error) => Err(ValueError::token(error, at)),
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use super::error::{ValueError, ValueErrorKind};
 use super::json::{JsonStyle, JsonWriter};
-use super::reader::{BigIntRef, Cursor, Item, Object};
+use super::reader::{BigIntRef, Cursor, Item, Object, Opened};
 use super::take::Take as _;
 use super::text::Text;
 use super::tree::{self, Value};
@@ -48,14 +48,14 @@ impl<'a> FieldValue<'a> {
     #[inline]
     fn of_object(
         mut cursor: Cursor<'a>,
-        object: Object<'a>,
+        object: Opened<'a>,
         wanted: &str,
     ) -> Result<Option<Self>, ValueError> {
         let item = find(&mut cursor, object, wanted)?;
         Ok(item.map(|item| Self {
             cursor,
             item,
-            is_document: matches!(object, Object::Typed(..)),
+            is_document: matches!(object.form(), Object::Typed(..)),
         }))
     }
 
@@ -204,10 +204,10 @@ impl<'a> FieldValue<'a> {
 /// The last field called `wanted` of the object that `cursor` has just opened.
 fn find<'a>(
     cursor: &mut Cursor<'a>,
-    object: Object<'a>,
+    object: Opened<'a>,
     wanted: &str,
 ) -> Result<Option<Item<'a>>, ValueError> {
-    match object {
+    match object.form() {
         Object::Typed(structure, at) => match cursor.dictionary.find(&structure.shape, wanted) {
             Some(index) => typed::item(cursor, structure, at, index),
             None => Ok(None),
@@ -236,7 +236,7 @@ fn find<'a>(
 /// The field behind `index` others, which are skipped.
 fn nth<'a>(
     cursor: &mut Cursor<'a>,
-    object: Object<'a>,
+    object: Opened<'a>,
     index: usize,
 ) -> Result<Option<Item<'a>>, ValueError> {
     let mut fields = cursor.fields(object);
@@ -252,7 +252,7 @@ fn nth<'a>(
 /// Names and values alternate in a map, so all of it has to be read to know the last.
 fn find_in_map<'a>(
     cursor: &mut Cursor<'a>,
-    object: Object<'a>,
+    object: Opened<'a>,
     wanted: &str,
 ) -> Result<Option<Item<'a>>, ValueError> {
     let mut fields = cursor.fields(object);

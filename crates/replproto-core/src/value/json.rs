@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
-use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object};
+use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object, Opened};
 use super::scan;
 use super::take::Take;
 use super::text::Text;
@@ -154,7 +154,7 @@ impl<'o> JsonWriter<'o> {
     fn object<'a>(
         &mut self,
         cursor: &mut Cursor<'a>,
-        object: Object<'a>,
+        object: Opened<'a>,
     ) -> Result<(), ValueError> {
         if has_tag_like_name(cursor, object)? {
             return self.pairs(cursor, object);
@@ -167,7 +167,7 @@ impl<'o> JsonWriter<'o> {
         Ok(())
     }
 
-    fn pairs<'a>(&mut self, cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<(), ValueError> {
+    fn pairs<'a>(&mut self, cursor: &mut Cursor<'a>, object: Opened<'a>) -> Result<(), ValueError> {
         let mut fields = cursor.fields(object);
         let mut before = r#"{"$object":[["#;
         while let Some((name, field)) = cursor.next_field(&mut fields)? {
@@ -209,8 +209,8 @@ impl<'a> Take<'a> for Members<'_, '_> {
 
 /// Known before the first name is written for all objects but the maps of the control profile, where it takes a look
 /// ahead. That look is charged, since maps inside maps are looked at once per level.
-fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Object<'a>) -> Result<bool, ValueError> {
-    match object {
+fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Opened<'a>) -> Result<bool, ValueError> {
+    match object.form() {
         Object::Shared(shape) => Ok(shape.has_tag_like_name),
         Object::Typed(structure, _) => Ok(structure.shape.has_tag_like_name),
         Object::Inline { names_at, count } => {

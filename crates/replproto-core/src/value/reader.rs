@@ -46,7 +46,7 @@ pub(crate) enum Item<'a> {
     RegExp(Elements),
     /// Keys and values in turn.
     Map(Elements),
-    Object(Object<'a>),
+    Object(Opened<'a>),
 }
 
 /// A bigint as it stands in a value.
@@ -91,20 +91,24 @@ impl<'a> BigIntRef<'a> {
     }
 }
 
-/// The elements of a container that have not been read yet.
+/// The elements of a container that have not been read yet. Only [`Cursor::elements`] makes one, which counts it as a level.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Elements {
     remaining: usize,
 }
 
 impl Elements {
+    pub(crate) const fn count(self) -> usize {
+        self.remaining
+    }
+
     /// A hint for how much to reserve: what is left, but not so much that claims nested in claims add up.
     pub(crate) fn reserve(self) -> usize {
         self.remaining.min(16)
     }
 }
 
-/// An object whose fields have not been asked for yet.
+/// What kind of object a place holds, and where its names are.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
 pub(crate) enum Object<'a> {
@@ -118,13 +122,23 @@ pub(crate) enum Object<'a> {
     Typed(&'a Structure, usize),
 }
 
-impl Object<'_> {
+/// An object whose fields have not been asked for yet. Only [`Cursor::open`] makes one, which counts it as a level.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened<'a>(Object<'a>);
+
+impl<'a> Opened<'a> {
+    /// What kind of object it is.
+    #[inline]
+    pub(crate) const fn form(self) -> Object<'a> {
+        self.0
+    }
+
     /// A hint for how much to reserve, as [`Elements::reserve`].
     pub(crate) fn reserve(self) -> usize {
-        let count = match self {
-            Self::Shared(shape) => shape.len(),
-            Self::Typed(structure, _) => structure.shape.len(),
-            Self::Inline { count, .. } | Self::Map(count) => count,
+        let count = match self.0 {
+            Object::Shared(shape) => shape.len(),
+            Object::Typed(structure, _) => structure.shape.len(),
+            Object::Inline { count, .. } | Object::Map(count) => count,
         };
         count.min(16)
     }
@@ -212,21 +226,36 @@ impl<'a> Cursor<'a> {
     /// Gives the item at the start of a document, the one place where a typed struct can stand.
     #[inline]
     pub(crate) fn document_to<T: Take<'a>>(&mut self, take: &mut T) -> Result<(), T::Error> {
-        match self.reader.peek() {
-            Some(0x20..=0x3f) if self.profile == Profile::Table => {
-                let object = typed::open(self)?;
-                self.enter()?;
-                take.item(self, Item::Object(object))
-            }
-            _ => self.read_to(take),
+        if self.is_at_typed_struct() {
+            let object = typed::open(self)?;
+            take.item(self, Item::Object(object))
+        } else {
+            self.read_to(take)
         }
+    }
+
+    #[inline]
+    fn is_at_typed_struct(&self) -> bool {
+        matches!(self.reader.peek(), Some(0x20..=0x3f)) && self.is_table()
     }
 
     /// Gives the item that comes next inside a document.
     ///
-    /// Always inlined, as [`Reader::token`] and [`Take::item`] are.
+    /// In builds for debugging the item is read before it is given: the arms of [`item_to`](Self::item_to) would each take
+    /// their own room on the stack, at every level of a value.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn read_to<T: Take<'a>>(&mut self, take: &mut T) -> Result<(), T::Error> {
+        if cfg!(debug_assertions) {
+            let item = self.read()?;
+            take.item(self, item)
+        } else {
+            self.item_to(take)
+        }
+    }
+
+    /// Always inlined, as [`Reader::token`] and [`Take::item`] are.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn item_to<T: Take<'a>>(&mut self, take: &mut T) -> Result<(), T::Error> {
         let at = self.reader.position();
         let token = match self.reader.token() {
             Ok(token) => token,
@@ -237,7 +266,6 @@ impl<'a> Cursor<'a> {
             Token::Bool(value) => take.item(self, Item::Bool(value)),
             Token::Small(id @ 0x40..) if self.profile == Profile::Table => {
                 let object = self.reference(id, at)?;
-                self.enter()?;
                 take.item(self, Item::Object(object))
             }
             Token::Small(value) => take.item(self, Item::Number(value.into())),
@@ -258,10 +286,10 @@ impl<'a> Cursor<'a> {
             }
             Token::Map(count) => {
                 let count = count as usize;
-                let elements = self.elements(count.saturating_mul(2))?;
+                self.check_room(count.saturating_mul(2))?;
                 let item = match self.profile {
-                    Profile::Table => Item::Map(elements),
-                    Profile::Control => Item::Object(Object::Map(count)),
+                    Profile::Table => Item::Map(self.elements(2 * count)?),
+                    Profile::Control => Item::Object(self.open(Object::Map(count))?),
                 };
                 take.item(self, item)
             }
@@ -274,29 +302,47 @@ impl<'a> Cursor<'a> {
 
     /// The item at the start of a document.
     pub(crate) fn document(&mut self) -> Result<Item<'a>, ValueError> {
-        let mut item = None;
-        self.document_to(&mut item)?;
-        item.ok_or_else(|| self.error(ValueErrorKind::UnexpectedEnd))
+        if self.is_at_typed_struct() {
+            typed::open(self).map(Item::Object)
+        } else {
+            self.read()
+        }
     }
 
     /// The item that comes next inside a document.
     pub(crate) fn read(&mut self) -> Result<Item<'a>, ValueError> {
         let mut item = None;
-        self.read_to(&mut item)?;
+        self.item_to(&mut item)?;
         item.ok_or_else(|| self.error(ValueErrorKind::UnexpectedEnd))
     }
 
     /// Opens a container of `count` elements, each of which takes at least a byte.
     pub(crate) fn elements(&mut self, count: usize) -> Result<Elements, ValueError> {
-        if count > self.reader.remaining() {
-            return Err(self.error(ValueErrorKind::UnexpectedEnd));
-        }
+        self.check_room(count)?;
         self.enter()?;
         Ok(Elements { remaining: count })
     }
 
+    /// Opens an object.
     #[inline]
-    pub(crate) fn enter(&mut self) -> Result<(), ValueError> {
+    pub(crate) fn open(&mut self, object: Object<'a>) -> Result<Opened<'a>, ValueError> {
+        self.enter()?;
+        Ok(Opened(object))
+    }
+
+    /// Each element or field takes at least a byte.
+    #[inline]
+    pub(super) fn check_room(&self, count: usize) -> Result<(), ValueError> {
+        if count > self.reader.remaining() {
+            return Err(self.error(ValueErrorKind::UnexpectedEnd));
+        }
+        Ok(())
+    }
+
+    /// Goes one level deeper. There is no other way to read on inside something: what is inside is read with an
+    /// [`Elements`] or an [`Opened`], and these are made only after this.
+    #[inline]
+    fn enter(&mut self) -> Result<(), ValueError> {
         if self.depth == MAX_DEPTH {
             return Err(self.error(ValueErrorKind::TooDeep));
         }
@@ -354,10 +400,10 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn fields_to<T: Take<'a>>(
         &mut self,
-        object: Object<'a>,
+        object: Opened<'a>,
         take: &mut T,
     ) -> Result<(), T::Error> {
-        match object {
+        match object.form() {
             Object::Typed(structure, at) => typed::fields_to(self, structure, at, take)?,
             Object::Shared(shape) => self.shared_to(shape, take)?,
             Object::Inline { .. } | Object::Map(_) => self.named_to(object, take)?,
@@ -376,7 +422,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Objects whose names stand in the value.
-    fn named_to<T: Take<'a>>(&mut self, object: Object<'a>, take: &mut T) -> Result<(), T::Error> {
+    fn named_to<T: Take<'a>>(&mut self, object: Opened<'a>, take: &mut T) -> Result<(), T::Error> {
         let mut fields = self.fields(object);
         while let Some(name) = self.next_name(&mut fields)? {
             take.name(name)?;
@@ -387,8 +433,8 @@ impl<'a> Cursor<'a> {
 
     /// Starts on the fields of an object, to be asked for one after the other.
     #[inline]
-    pub(crate) fn fields(&self, object: Object<'a>) -> Fields<'a> {
-        match object {
+    pub(crate) fn fields(&self, object: Opened<'a>) -> Fields<'a> {
+        match object.form() {
             Object::Shared(shape) => Fields::Shared(self.dictionary.names(shape).iter()),
             Object::Inline { names_at, count } => Fields::Inline {
                 names: Reader::starting_at(self.bytes, names_at),

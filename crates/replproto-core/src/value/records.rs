@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
-use super::reader::{Cursor, Item, Object};
+use super::reader::{Cursor, Item, Object, Opened};
 use crate::msgpack::Token;
 
 /// The record structures that a document has defined so far, by index. Empty, and without memory, for nearly all values.
@@ -46,7 +46,7 @@ struct Definition {
 impl<'a> Cursor<'a> {
     /// The record that byte `id`, just read at `at`, refers to.
     #[inline]
-    pub(crate) fn reference(&mut self, id: u8, at: usize) -> Result<Object<'a>, ValueError> {
+    pub(crate) fn reference(&mut self, id: u8, at: usize) -> Result<Opened<'a>, ValueError> {
         let index = u16::from(id & 0x3f);
         if let Some(found) = self.scope.get(index) {
             return self.inline_reference(found, index, at);
@@ -57,7 +57,7 @@ impl<'a> Cursor<'a> {
             .ok_or_else(|| ValueError::new(ValueErrorKind::UnknownRecord(index), at))?;
         self.charge(shape.work)?;
         self.check_room(shape.len())?;
-        Ok(Object::Shared(shape))
+        self.open(Object::Shared(shape))
     }
 
     /// The kind of the entry that the low bits name decides whether a second byte follows.
@@ -66,7 +66,7 @@ impl<'a> Cursor<'a> {
         found: Definition,
         index: u16,
         at: usize,
-    ) -> Result<Object<'a>, ValueError> {
+    ) -> Result<Opened<'a>, ValueError> {
         let mut definition = found;
         if found.is_two_byte {
             let [high] = self
@@ -109,24 +109,15 @@ impl<'a> Cursor<'a> {
         };
         self.scope.insert(index, definition);
         let object = self.inline(definition)?;
-        self.enter()?;
         Ok(Item::Object(object))
     }
 
-    fn inline(&self, definition: Definition) -> Result<Object<'a>, ValueError> {
+    fn inline(&mut self, definition: Definition) -> Result<Opened<'a>, ValueError> {
         let count = definition.count as usize;
         self.check_room(count)?;
-        Ok(Object::Inline {
+        self.open(Object::Inline {
             names_at: definition.names_at,
             count,
         })
-    }
-
-    /// Each field takes at least a byte.
-    fn check_room(&self, fields: usize) -> Result<(), ValueError> {
-        if fields > self.reader.remaining() {
-            return Err(self.error(ValueErrorKind::UnexpectedEnd));
-        }
-        Ok(())
     }
 }

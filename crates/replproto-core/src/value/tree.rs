@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::bigint::BigInt;
 use super::error::ValueError;
-use super::reader::{Cursor, Elements, FieldName, Item};
+use super::reader::{Cursor, Elements, FieldName, Item, Opened};
 use super::take::Take;
 
 /// A record value, owned. The value model is JavaScript's: one type of number, bigints apart from it, and undefined
@@ -63,11 +63,22 @@ impl Value {
     }
 }
 
-/// The tree of `item` and all that it opened.
+/// The tree of `item` and all that it opened. Each kind of container has a function of its own, so that a level takes no
+/// more room on the stack than it needs.
 pub(crate) fn build<'a>(cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<Value, ValueError> {
-    Ok(match item {
+    match item {
+        Item::Array(elements) => members(cursor, elements).map(Value::Array),
+        Item::Set(elements) => members(cursor, elements).map(Value::Set),
+        Item::RegExp(elements) => regexp(cursor, elements),
+        Item::Map(elements) => map(cursor, elements).map(Value::Map),
+        Item::Object(object) => fields(cursor, object).map(Value::Object),
+        item => Ok(scalar(item)),
+    }
+}
+
+fn scalar(item: Item<'_>) -> Value {
+    match item {
         Item::Null => Value::Null,
-        Item::Undefined => Value::Undefined,
         Item::Bool(value) => Value::Bool(value),
         Item::Number(value) => Value::Number(value),
         Item::BigInt(value) => Value::BigInt(value.to_bigint()),
@@ -75,35 +86,44 @@ pub(crate) fn build<'a>(cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<Value
         Item::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
         Item::Date(milliseconds) => Value::Date(milliseconds),
         Item::Blob(payload) => Value::Blob(payload.to_vec()),
-        Item::Array(elements) => Value::Array(members(cursor, elements)?),
-        Item::Set(elements) => Value::Set(members(cursor, elements)?),
-        Item::RegExp(elements) => {
-            let mut texts = members(cursor, elements)?.into_iter();
-            let mut text = || match texts.next() {
-                Some(Value::Text(text)) => text,
-                _ => String::new(),
-            };
-            Value::RegExp {
-                source: text(),
-                flags: text(),
-            }
-        }
-        Item::Map(mut elements) => {
-            let mut pairs = Vec::with_capacity(elements.reserve() / 2);
-            while let Some(key) = cursor.next_element(&mut elements)? {
-                let key = build(cursor, key)?;
-                if let Some(value) = cursor.next_element(&mut elements)? {
-                    pairs.push((key, build(cursor, value)?));
-                }
-            }
-            Value::Map(pairs)
-        }
-        Item::Object(object) => {
-            let mut fields = Fields(Vec::with_capacity(object.reserve()));
-            cursor.fields_to(object, &mut fields)?;
-            Value::Object(fields.0)
-        }
+        // No container comes here.
+        _ => Value::Undefined,
+    }
+}
+
+fn regexp<'a>(cursor: &mut Cursor<'a>, elements: Elements) -> Result<Value, ValueError> {
+    let mut texts = members(cursor, elements)?.into_iter();
+    let mut text = || match texts.next() {
+        Some(Value::Text(text)) => text,
+        _ => String::new(),
+    };
+    Ok(Value::RegExp {
+        source: text(),
+        flags: text(),
     })
+}
+
+fn map<'a>(
+    cursor: &mut Cursor<'a>,
+    mut elements: Elements,
+) -> Result<Vec<(Value, Value)>, ValueError> {
+    let mut pairs = Vec::with_capacity(elements.reserve() / 2);
+    while let Some(key) = cursor.next_element(&mut elements)? {
+        let key = build(cursor, key)?;
+        if let Some(value) = cursor.next_element(&mut elements)? {
+            pairs.push((key, build(cursor, value)?));
+        }
+    }
+    Ok(pairs)
+}
+
+fn fields<'a>(
+    cursor: &mut Cursor<'a>,
+    object: Opened<'a>,
+) -> Result<Vec<(String, Value)>, ValueError> {
+    let mut fields = Fields(Vec::with_capacity(object.reserve()));
+    cursor.fields_to(object, &mut fields)?;
+    Ok(fields.0)
 }
 
 fn members<'a>(cursor: &mut Cursor<'a>, elements: Elements) -> Result<Vec<Value>, ValueError> {

@@ -3,7 +3,7 @@
 use super::dictionary::{Slot, SlotKind, Structure};
 use super::error::{ValueError, ValueErrorKind};
 use super::extension;
-use super::reader::{Cursor, FieldName, Item, Object};
+use super::reader::{Cursor, FieldName, Item, Object, Opened};
 use super::take::Take;
 use super::text::Text;
 use crate::msgpack::Reader;
@@ -36,7 +36,7 @@ enum Reference {
 
 /// Reads the header of a typed struct, and takes all that is left of the document for it.
 #[inline]
-pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Object<'a>, ValueError> {
+pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Opened<'a>, ValueError> {
     let at = cursor.reader.position();
     let end = |error| ValueError::token(error, at);
     let [first] = cursor.reader.array().map_err(end)?;
@@ -58,7 +58,7 @@ pub(crate) fn open<'a>(cursor: &mut Cursor<'a>) -> Result<Object<'a>, ValueError
     let fixed_at = cursor.reader.position();
     cursor.reader.take(structure.fixed as usize).map_err(end)?;
     cursor.reader.take(cursor.reader.remaining()).map_err(end)?;
-    Ok(Object::Typed(structure, fixed_at))
+    cursor.open(Object::Typed(structure, fixed_at))
 }
 
 impl<'a> Slots<'a> {
@@ -189,9 +189,25 @@ pub(crate) fn fields_to<'a, T: Take<'a>>(
 
 /// Gives the item in one slot. A document in it becomes the cursor's current document.
 ///
-/// Always inlined, as [`Take::item`] is.
+/// Always inlined, as [`Take::item`] is, but see [`Cursor::read_to`].
 #[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn item_to<'a, T: Take<'a>>(
+    cursor: &mut Cursor<'a>,
+    slots: &Slots<'a>,
+    place: Place<'a>,
+    take: &mut T,
+) -> Result<(), T::Error> {
+    if cfg!(debug_assertions) {
+        let mut item = None;
+        slot_to(cursor, slots, place, &mut item)?;
+        item.map_or(Ok(()), |item| take.item(cursor, item))
+    } else {
+        slot_to(cursor, slots, place, take)
+    }
+}
+
+#[cfg_attr(not(debug_assertions), inline(always))]
+fn slot_to<'a, T: Take<'a>>(
     cursor: &mut Cursor<'a>,
     slots: &Slots<'a>,
     place: Place<'a>,
