@@ -78,15 +78,18 @@ impl TableFilter {
 /// a store makes a table for it, which takes far more than the name.
 pub const TABLE_COST: usize = 4 << 10;
 
-/// Sizes past which the link ends with a typed error. All are above zero.
+/// Sizes past which the link ends with a typed error, or a record is passed over. All are above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
     /// Largest message in bytes. Nothing is held whole but a record or a command, so this bounds what one transaction may
     /// ask of the store, not memory: the default is what the protocol's receivers take, 10 GiB (`protocol.md` section 1.1).
     pub message: u64,
-    /// Largest audit entry in bytes. An entry is held whole while it is decoded.
+    /// Largest audit entry in bytes. More than [`RECORD_MAX`] makes no sense. An entry is held whole while it is decoded.
     pub record: usize,
+    /// What becomes of one that is larger, up to [`RECORD_MAX`].
+    #[cfg_attr(feature = "serde", serde(default = "earlier_large_record"))]
+    pub large_record: LargeRecord,
     /// Largest command in bytes, without the body of a blob's chunk. A command is held whole while it is decoded.
     pub command: usize,
     /// What the link may keep, in bytes: tables with their dictionaries and definitions, node names, residency lists, and for
@@ -104,11 +107,36 @@ pub struct Limits {
     pub blob_tries: u32,
 }
 
+/// The largest audit entry that senders send unless they are told otherwise (`protocol.md` section 1.1). A larger one always
+/// ends the link.
+pub const RECORD_MAX: usize = 100_000_000;
+
+/// What becomes of a record that is larger than [`Limits::record`] (`protocol.md` section 15, ruling 32).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum LargeRecord {
+    /// Its bytes are passed over as they come, and it is told with
+    /// [`Event::RecordSkipped`](crate::Event::RecordSkipped). The records behind it arrive.
+    #[default]
+    Skip,
+    /// The link ends with [`LinkError::TooLarge`](crate::LinkError::TooLarge).
+    EndLink,
+}
+
+/// What the links of recordings that do not say it did.
+#[cfg(feature = "serde")]
+const fn earlier_large_record() -> LargeRecord {
+    LargeRecord::EndLink
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             message: 10 << 30,
             record: 16 << 20,
+            large_record: LargeRecord::Skip,
             command: 4 << 20,
             context: 16 << 20,
             open_blobs: 1024,
@@ -294,6 +322,7 @@ impl Config {
         let Limits {
             message: message_bytes,
             record,
+            large_record: _,
             command,
             context,
             open_blobs,

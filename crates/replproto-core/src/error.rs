@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | the host's | [`Misuse`] | `Err` of `handle` | unchanged, as everything else |
 //! | the peer's, or bytes damaged on the way | [`LinkError`] | [`Command::Close`](crate::Command::Close) | stays |
-//! | of one record | [`ValueError`](crate::value::ValueError) | [`Event::RecordSkipped`](crate::Event::RecordSkipped), or where the value is read | passes, counted |
+//! | of one record | [`RecordError`] | [`Event::RecordSkipped`](crate::Event::RecordSkipped), or where the value is read | passes, counted |
 //! | of one blob | [`BlobFault`](crate::event::BlobFault) | [`Event::BlobHeld`](crate::Event::BlobHeld), [`Event::BlobGone`](crate::Event::BlobGone) | held; passes |
 
 use alloc::string::String;
@@ -14,7 +14,9 @@ use core::time::Duration;
 use thiserror::Error;
 
 use crate::id::{BlobId, CommitId};
+use crate::key::KEY_BYTES_MAX;
 use crate::pause::PauseReasons;
+use crate::value::ValueError;
 use crate::wire::WireError;
 
 /// The host broke the contract. Nothing has changed.
@@ -61,6 +63,32 @@ pub enum Misuse {
     /// A message before [`Input::Connected`](crate::Input::Connected), or a second one of those.
     #[error("the connection is not in a state for this input")]
     OutOfOrder,
+}
+
+/// Why a record is passed over: it can never be used, but what follows it can.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Its value cannot be read.
+    #[error("the value cannot be read: {0}")]
+    Value(#[from] ValueError),
+    /// Its version is NaN or infinite, so it cannot be put in order with others.
+    #[error("the version is not a finite number")]
+    Version,
+    /// Its id is longer than any can be ([`KEY_BYTES_MAX`]).
+    #[error("the record's id has {length} bytes, an id has at most {KEY_BYTES_MAX}")]
+    Key {
+        /// The length of the id, in bytes.
+        length: usize,
+    },
+    /// It is larger than [`Limits::record`](crate::config::Limits::record) (`protocol.md` section 15, ruling 32).
+    #[error("the record has {size} bytes, the limit of a record is {limit}")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
 }
 
 /// Why we ended a link. Its cursor stays where it was; dialling again is always right.

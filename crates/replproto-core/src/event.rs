@@ -7,12 +7,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::cursor::Cursor;
+use crate::error::RecordError;
 use crate::id::{BlobId, CommitId, Name};
 use crate::record::RecordKind;
 use crate::records::Records;
 use crate::table::{Table, TableDefinition};
 use crate::time::{Sequence, WallTime};
-use crate::value::ValueError;
 
 /// One step of the peer's log, in order.
 #[derive(Clone, Debug)]
@@ -136,12 +136,12 @@ pub struct SkippedRecord {
     /// The id's bytes; see [`Key::decode`](crate::key::Key::decode). Empty if it is longer than 2,048 bytes, or the sender has
     /// lost it.
     pub key: Vec<u8>,
-    /// The version.
-    pub version: WallTime,
+    /// The version, if it is a time.
+    pub version: Option<WallTime>,
     /// What the entry asked for.
     pub kind: RecordKind,
     /// What is wrong with it.
-    pub error: ValueError,
+    pub error: RecordError,
 }
 
 /// A blob that did not arrive.

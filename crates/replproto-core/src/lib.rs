@@ -106,7 +106,7 @@ pub use close::{Close, CloseFrame, CloseReason, Report, Work};
 pub use command::{AbortReason, Command};
 pub use config::Config;
 pub use cursor::{CopyCursor, Cursor, CursorError, Start, StoredCursor};
-pub use error::{LinkError, Misuse};
+pub use error::{LinkError, Misuse, RecordError};
 pub use event::Event;
 pub use id::{BlobId, CommitId, Epoch, Name};
 pub use input::Input;

@@ -3,8 +3,9 @@
 use alloc::sync::Arc;
 use core::fmt;
 
+use crate::error::RecordError;
 use crate::id::Name;
-use crate::key::{Key, KeyError};
+use crate::key::{KEY_BYTES_MAX, Key, KeyError};
 use crate::sources::Sources;
 use crate::table::Table;
 use crate::time::WallTime;
@@ -131,12 +132,16 @@ impl<'a> Record<'a> {
         (!bytes.is_empty()).then(|| RawValue::new(bytes, &self.table.dictionary))
     }
 
-    /// The name of the user who made the change, as key bytes; see [`crate::key::decode_text`]. Empty if there is none.
+    /// The name of the user who made the change, as key bytes; see [`crate::key::decode_text`]. Empty if there is none, or if
+    /// it is longer than any can be.
     pub fn user_bytes(&self) -> &'a [u8] {
-        &self.bytes[self.entry.user.range()]
+        match &self.bytes[self.entry.user.range()] {
+            user if user.len() > KEY_BYTES_MAX => &[],
+            user => user,
+        }
     }
 
-    /// When the record expires.
+    /// When the record expires. `None` also for a date that is not finite.
     pub fn expires_at(&self) -> Option<WallTime> {
         self.entry.optional.expires_at.map(WallTime)
     }
@@ -166,6 +171,16 @@ impl<'a> Record<'a> {
     /// Whether the value may hold blobs, inline or by reference.
     pub const fn has_blobs(&self) -> bool {
         self.entry.flags.contains(Flags::BLOBS)
+    }
+
+    /// What is wrong with it, as far as its header tells (`protocol.md` section 15, ruling 31).
+    #[inline(always)]
+    pub(crate) fn fault(&self) -> Option<RecordError> {
+        if !self.entry.version.is_finite() {
+            return Some(RecordError::Version);
+        }
+        let length = self.entry.key.range().len();
+        (length > KEY_BYTES_MAX).then_some(RecordError::Key { length })
     }
 
     /// Whether its value has to be searched for blobs.

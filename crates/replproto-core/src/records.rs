@@ -124,6 +124,8 @@ impl FusedIterator for Iter<'_> {}
 /// What an entry is to us.
 pub(crate) enum Admission<'a> {
     Record(Record<'a>),
+    /// A record that can never be used, see [`Record::fault`]. It is passed over, and told.
+    Unusable(Record<'a>),
     Skip(Skip),
     /// It refers to something that is not among the sources.
     Missing(Missing),
@@ -145,31 +147,72 @@ pub(crate) enum Skip {
 #[inline(always)]
 pub(crate) fn admit<'a>(sources: &'a Sources, bytes: &'a [u8]) -> Result<Admission<'a>, WireError> {
     let action = Action::parse(bytes)?;
+    let kind = match kind(action) {
+        Ok(kind) => kind,
+        Err(skip) => return Ok(Admission::Skip(skip)),
+    };
+    let entry = Entry::parse_after(action, bytes)?;
+    Ok(resolve(sources, bytes, kind, entry))
+}
+
+/// The same for an entry of which only the first bytes are here, which is too large to be used.
+pub(crate) fn admit_head<'a>(
+    sources: &'a Sources,
+    head: &'a [u8],
+) -> Result<Admission<'a>, WireError> {
+    let action = Action::parse(head)?;
+    match kind(action) {
+        Ok(kind) => Ok(resolve(
+            sources,
+            head,
+            kind,
+            Entry::parse_head(action, head)?,
+        )),
+        Err(skip) => Ok(Admission::Skip(skip)),
+    }
+}
+
+/// What the entry asks for, if it is for us.
+#[inline(always)]
+fn kind(action: Action) -> Result<RecordKind, Skip> {
     let Some(kind) = RecordKind::from_action(action.kind) else {
-        return Ok(Admission::Skip(Skip::Unknown));
+        return Err(Skip::Unknown);
     };
     if action.flags.contains(Flags::LOCAL_ONLY) {
-        return Ok(Admission::Skip(Skip::Local));
+        return Err(Skip::Local);
     }
-    let entry = Entry::parse_after(action, bytes)?;
+    Ok(kind)
+}
+
+#[inline(always)]
+fn resolve<'a>(
+    sources: &'a Sources,
+    bytes: &'a [u8],
+    kind: RecordKind,
+    entry: Entry,
+) -> Admission<'a> {
     let Some(table) = sources.table(entry.table) else {
-        return Ok(Admission::Missing(Missing::Table(entry.table)));
+        return Admission::Missing(Missing::Table(entry.table));
     };
     let Some(origin) = sources.node(entry.node) else {
-        return Ok(Admission::Missing(Missing::Node(entry.node)));
+        return Admission::Missing(Missing::Node(entry.node));
     };
     let Some(table) = table else {
-        return Ok(Admission::Skip(Skip::Unwanted));
+        return Admission::Skip(Skip::Unwanted);
     };
     if let Some(id) = sources.missing_list(&entry.optional) {
-        return Ok(Admission::Missing(Missing::Residency(id)));
+        return Admission::Missing(Missing::Residency(id));
     }
-    Ok(Admission::Record(Record {
+    let record = Record {
         bytes,
         entry,
         kind,
         table,
         origin,
         sources,
-    }))
+    };
+    if record.fault().is_some() {
+        return Admission::Unusable(record);
+    }
+    Admission::Record(record)
 }

@@ -193,7 +193,10 @@ fn with_serde(value: RawValue<'_>) -> Vec<(&'static str, Result<(), ValueError>)
     }
 
     vec![
-        ("ignored", value.deserialize::<serde::de::IgnoredAny>().map(drop)),
+        (
+            "ignored",
+            value.deserialize::<serde::de::IgnoredAny>().map(drop),
+        ),
         ("serde", value.deserialize::<Tree>().map(drop)),
     ]
 }

@@ -262,9 +262,9 @@ impl Line {
                 self.skipped(&SkippedRecord {
                     table: record.table().name().clone(),
                     key: record.key_bytes().to_vec(),
-                    version: record.version(),
+                    version: Some(record.version()),
                     kind: record.kind(),
-                    error,
+                    error: error.into(),
                 });
                 1
             }
@@ -275,7 +275,9 @@ impl Line {
         self.begin("record_skipped").text("table", &skipped.table);
         self.id(&skipped.key);
         self.text("type", skipped.kind.as_str());
-        self.number("version", skipped.version.0);
+        if let Some(version) = skipped.version {
+            self.number("version", version.0);
+        }
         self.text("error", &skipped.error.to_string());
     }
 

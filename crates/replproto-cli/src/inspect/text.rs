@@ -42,7 +42,9 @@ impl<W: Write> TextLines<W> {
                 skipped.table,
                 id(&skipped.key),
                 skipped.kind,
-                skipped.version,
+                skipped
+                    .version
+                    .map_or_else(|| "no time".to_owned(), |version| version.to_string()),
                 skipped.error
             )?,
             Event::EndTransaction(end) => match end.sequence {

@@ -146,7 +146,7 @@ fn inspect_passes_over_a_record_that_is_nested_too_deeply() {
         ids: vec![("node-a".into(), 0)],
         subscribed: Vec::new(),
     };
-    let mut batch = BatchBuilder::new(WallTime(1.0));
+    let mut batch = BatchBuilder::new(WallTime(1_747_252_561_000.0));
     let openings: [&[u8]; 5] = [
         b"\x91",
         b"\x81",

@@ -2,23 +2,22 @@
 //!
 //! Nothing here depends on how a message was cut into parts: an item is looked at when all of it is here, and a limit is
 //! applied to what the bytes say, not to what happens to be in memory. The one exception is the body of a blob's chunk,
-//! which is handed on as it comes.
+//! which is handed on as it comes, and an entry that is too large, which is passed over as it comes.
 
 use core::ops::Range;
 
-use crate::config::Limits;
+use crate::config::{LargeRecord, Limits, RECORD_MAX};
 use crate::error::{LinkError, Oversize};
 use crate::msgpack::Reader;
 use crate::time::Sequence;
 use crate::wire::WireError;
 use crate::wire::message::{self, ChunkHeader, Message, code};
-use crate::wire::{BATCH_FIRST_BYTE, batch, control, varint};
+use crate::wire::{BATCH_FIRST_BYTE, batch, control, entry, varint};
 
 use super::flow::Gauge;
 use super::inbox::Inbox;
 
-/// A longer entry is no entry that is too large, but no entry: senders refuse to send batches of more than 100,000,000 bytes
-/// unless they are told otherwise (`protocol.md` section 1.1).
+/// A longer entry is no entry that is too large, but no entry (`protocol.md` section 15, ruling 20).
 const ENTRY_MAX: usize = 128 << 20;
 
 /// Where the decoder is in the first message of the inbox.
@@ -29,6 +28,8 @@ enum State {
     Start,
     /// Between two items of a batch.
     Batch { has_items: bool },
+    /// In an entry that is too large, of which this much is left.
+    Oversized { left: u64 },
     /// At the start of a command. It is tried again when this many bytes are here, twice as many each time, so that the
     /// work stays linear however slowly they come.
     Command { try_at: u64 },
@@ -49,6 +50,9 @@ enum State {
 pub(super) enum Item {
     /// An audit entry: its bytes are in this range of the front.
     Entry(Range<usize>),
+    /// An audit entry that is too large: its first bytes are in this range of the front, and it has `size` in all. To be left
+    /// with [`Decoder::pass_over`].
+    Oversized { head: Range<usize>, size: usize },
     /// The batch ends, with a sequence if it has a terminator.
     EndOfBatch(Option<Sequence>),
     /// A command other than a blob's chunk.
@@ -101,7 +105,7 @@ impl Decoder {
     /// Whether what comes next belongs to a batch, as far as one can see.
     pub(super) fn is_at_batch(&self, inbox: &Inbox) -> bool {
         match self.state {
-            State::Batch { .. } => true,
+            State::Batch { .. } | State::Oversized { .. } => true,
             State::Start => inbox.front().first() == Some(&BATCH_FIRST_BYTE),
             _ => false,
         }
@@ -156,6 +160,7 @@ impl Decoder {
             match self.state {
                 State::Start => self.start(inbox, gauge)?,
                 State::Batch { has_items } => return self.batch_item(has_items, inbox, gauge),
+                State::Oversized { left } => self.oversized(left, inbox, gauge)?,
                 State::Command { try_at } => return self.command(try_at, inbox, gauge),
                 State::Body {
                     left,
@@ -168,7 +173,7 @@ impl Decoder {
                     if self.offset > self.limits.message {
                         return Err(self.beyond(Oversize::Message, self.limits.message).into());
                     }
-                    inbox.skip_ready(gauge);
+                    inbox.skip(u64::MAX, gauge);
                     if !inbox.is_complete() {
                         return Err(NoItem::Starved);
                     }
@@ -258,13 +263,23 @@ impl Decoder {
                 .malformed(WireError::Truncated("an audit entry"))
                 .into());
         }
-        if length > self.limits.record {
-            let limit = self.limits.record as u64;
-            return Err(self
-                .too_large(Oversize::Record, limit, length as u64)
-                .into());
+        let is_oversized = length > self.limits.record;
+        if is_oversized {
+            self.check_oversized(length)?;
         }
         self.check_message_size(end as u64)?;
+        if is_oversized {
+            // All of what may be looked at, so that it makes no difference how it came.
+            let head = start + length.min(entry::HEAD_BYTES_MAX);
+            if (head as u64) > inbox.ready() {
+                return Err(self.starved_or(inbox, WireError::Truncated("an audit entry")));
+            }
+            inbox.join(head, gauge);
+            return Ok(Item::Oversized {
+                head: start..head,
+                size: length,
+            });
+        }
         if (end as u64) > inbox.ready() {
             return Err(self.starved_or(inbox, WireError::Truncated("an audit entry")));
         }
@@ -282,6 +297,42 @@ impl Decoder {
         }
         self.state = State::Batch { has_items: true };
         Ok(Item::Entry(start..end))
+    }
+
+    /// Fails if an entry of this length, which is above the limit, is not to be passed over.
+    #[cold]
+    fn check_oversized(&self, length: usize) -> Result<(), LinkError> {
+        let limit = match self.limits.large_record {
+            LargeRecord::Skip if length <= RECORD_MAX => return Ok(()),
+            LargeRecord::Skip => RECORD_MAX.max(self.limits.record),
+            LargeRecord::EndLink => self.limits.record,
+        };
+        Err(self.too_large(Oversize::Record, limit as u64, length as u64))
+    }
+
+    /// Leaves the entry that is too large and was just found: of its bytes, those behind its head as they come.
+    pub(super) fn pass_over(
+        &mut self,
+        head: Range<usize>,
+        size: usize,
+        inbox: &mut Inbox,
+        gauge: &mut Gauge,
+    ) {
+        let left = size - head.len();
+        self.advance(head.end, inbox, gauge);
+        self.state = State::Oversized { left: left as u64 };
+    }
+
+    fn oversized(&mut self, left: u64, inbox: &mut Inbox, gauge: &mut Gauge) -> Result<(), NoItem> {
+        let here = inbox.skip(left, gauge);
+        self.offset += here;
+        let left = left - here;
+        self.state = State::Oversized { left };
+        if left > 0 {
+            return Err(self.starved_or(inbox, WireError::Truncated("an audit entry")));
+        }
+        self.state = State::Batch { has_items: true };
+        Ok(())
     }
 
     /// The entry that follows after `at` bytes of the front, if all of it lies there and nothing is wrong with it. Otherwise

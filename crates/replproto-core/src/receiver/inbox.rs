@@ -303,12 +303,17 @@ impl Inbox {
         self.slices_out > 0
     }
 
-    /// Passes over all that is here of the first message.
-    pub(crate) fn skip_ready(&mut self, gauge: &mut Gauge) {
-        while self.ready > 0 {
-            let count = self.front().len();
+    /// Passes over what is here of the first message, at most `most` bytes. Gives how many.
+    pub(crate) fn skip(&mut self, most: u64, gauge: &mut Gauge) -> u64 {
+        let mut left = most.min(self.ready);
+        let skipped = left;
+        while left > 0 {
+            let front = self.front().len();
+            let count = usize::try_from(left).map_or(front, |left| left.min(front));
             self.advance(count, gauge);
+            left -= count as u64;
         }
+        skipped
     }
 
     /// Leaves the first message, all of whose bytes have been taken.

@@ -74,6 +74,7 @@ impl Receiver {
         }
         match item {
             Item::Entry(first) => self.run(first, items),
+            Item::Oversized { head, size } => self.oversized(head, size),
             Item::EndOfBatch(sequence) => Some(self.end_of_batch(sequence)),
             Item::Command(message) => {
                 self.command(message);

@@ -11,10 +11,12 @@ use super::context::NoSupply;
 use super::session::KEY_MAX;
 use super::timers::Timer;
 use crate::command::Command;
-use crate::error::{LinkError, MissingContext, Oversize};
+use crate::error::{LinkError, MissingContext, Oversize, RecordError};
 use crate::event::{self, BlobOwner, Event, SkippedRecord};
 use crate::id::Name;
-use crate::records::{Admission, Records, Skip, admit};
+use crate::record::Record;
+use crate::records::{Admission, Records, Skip, admit, admit_head};
+use crate::stats::Stats;
 use crate::value::{RawValue, ValueError};
 use crate::wire::WireError;
 
@@ -64,11 +66,8 @@ impl Receiver {
                     taken += 1;
                     last = item.clone();
                 }
-                Ok(Admission::Skip(skip)) => match skip {
-                    Skip::Unknown => self.stats.skipped_unknown += 1,
-                    Skip::Local => self.stats.skipped_local += 1,
-                    Skip::Unwanted => self.stats.skipped_unwanted += 1,
-                },
+                Ok(Admission::Unusable(_)) => break Cut::Apart(item),
+                Ok(Admission::Skip(skip)) => count_skip(&mut self.stats, skip),
                 Ok(Admission::Missing(missing)) => match self.context.supply(missing) {
                     Ok(()) => continue,
                     Err(NoSupply::Full) if taken == 0 => {
@@ -97,14 +96,13 @@ impl Receiver {
         self.pass(length);
         match cut {
             Cut::Full => None,
-            Cut::Apart(item) => self.record_with_blobs(item.start - length..item.end - length),
+            Cut::Apart(item) => self.record_apart(item.start - length..item.end - length),
             Cut::Malformed(error) => {
                 self.malformed(error);
                 None
             }
             Cut::Missing(what) => {
-                let message = self.decoder.message();
-                self.fail(LinkError::Missing { message, what });
+                self.missing(what);
                 None
             }
         }
@@ -135,30 +133,43 @@ impl Receiver {
         self.hand_out(Event::Records(records), slot)
     }
 
-    /// A record that may refer to blobs, at the front: its transaction waits for those.
-    fn record_with_blobs(&mut self, item: Range<usize>) -> Option<Command> {
+    /// A record at the front that is not one of many: it may refer to blobs, for which its transaction waits, or it can never be
+    /// used.
+    fn record_apart(&mut self, item: Range<usize>) -> Option<Command> {
         let sources = Arc::clone(self.context.sources());
-        let Ok(Admission::Record(record)) = admit(&sources, &self.inbox.front()[item.clone()])
-        else {
-            debug_assert!(false, "the run has just admitted it");
-            self.malformed(WireError::Truncated("an audit entry"));
-            return None;
+        let front = self.inbox.front();
+        let record = match admit(&sources, &front[item.clone()]) {
+            Ok(Admission::Record(record)) => record,
+            Ok(Admission::Unusable(record)) => {
+                let error = record.fault().unwrap_or(RecordError::Version);
+                let begins_copy = self
+                    .session
+                    .note_row(&record.table().name, record.key_bytes());
+                let skipped = skipped(&record, error);
+                self.pass(item.end);
+                return Some(self.skip(skipped, begins_copy));
+            }
+            _ => {
+                debug_assert!(false, "the run has just admitted it");
+                self.malformed(WireError::Truncated("an audit entry"));
+                return None;
+            }
         };
         let limit = self.config.limits.blob_references;
         let found = record.value().map(|value| blob_references(value, limit));
-        // It is copied for each blob that is new, and only for the report of a failure.
-        let key = record.key_bytes();
-        let owner = BlobOwner {
-            table: record.table().name.clone(),
-            key: if key.len() > MAX_OWNER_KEY {
-                Vec::new()
-            } else {
-                key.to_vec()
-            },
-        };
         match found {
             None => {}
             Some(Ok(Some(references))) => {
+                let key = record.key_bytes();
+                // It is copied for each blob that is new, and only for the report of a failure.
+                let owner = BlobOwner {
+                    table: record.table().name.clone(),
+                    key: if key.len() > MAX_OWNER_KEY {
+                        Vec::new()
+                    } else {
+                        key.to_vec()
+                    },
+                };
                 let transaction = self.ledger.transaction();
                 if !self.refer(references, transaction, &owner) {
                     return None;
@@ -172,28 +183,72 @@ impl Receiver {
                 return None;
             }
             Some(Err(error)) => {
-                let (version, kind) = (record.version(), record.kind());
-                let table = owner.table;
-                let begins_copy = self.session.note_row(&table, key);
-                let key = if key.len() > KEY_MAX { &[] } else { key }.to_vec();
-                if begins_copy {
-                    self.heard();
-                }
-                self.copy_frame();
-                self.ledger.transaction();
+                let begins_copy = self
+                    .session
+                    .note_row(&record.table().name, record.key_bytes());
+                let skipped = skipped(&record, error.into());
                 self.pass(item.end);
-                self.stats.skipped_undecodable += 1;
-                let event = Event::RecordSkipped(Box::new(SkippedRecord {
-                    table,
-                    key,
-                    version,
-                    kind,
-                    error,
-                }));
-                return Some(self.hand_out(event, None));
+                return Some(self.skip(skipped, begins_copy));
             }
         }
         Some(self.hand_out_run(item.end, item, 1))
+    }
+
+    /// A record of `size` bytes that is larger than the limit: its first bytes are at the front, and the rest is passed over.
+    pub(super) fn oversized(&mut self, head: Range<usize>, size: usize) -> Option<Command> {
+        let skipped = loop {
+            let front = &self.inbox.front()[head.clone()];
+            break match admit_head(self.context.sources(), front) {
+                Ok(Admission::Record(record) | Admission::Unusable(record)) => {
+                    let error = RecordError::TooLarge {
+                        size: size as u64,
+                        limit: self.config.limits.record as u64,
+                    };
+                    let begins_copy = self
+                        .session
+                        .note_row(&record.table().name, record.key_bytes());
+                    Some((skipped(&record, error), begins_copy))
+                }
+                Ok(Admission::Skip(skip)) => {
+                    count_skip(&mut self.stats, skip);
+                    None
+                }
+                Ok(Admission::Missing(missing)) => match self.context.supply(missing) {
+                    Ok(()) => continue,
+                    Err(NoSupply::Full) => {
+                        self.context.renew_sources();
+                        continue;
+                    }
+                    Err(NoSupply::Unknown(what)) => {
+                        self.missing(what);
+                        return None;
+                    }
+                },
+                Err(error) => {
+                    self.malformed(error);
+                    return None;
+                }
+            };
+        };
+        self.decoder
+            .pass_over(head, size, &mut self.inbox, &mut self.flow.inbound);
+        skipped.map(|(skipped, begins_copy)| self.skip(skipped, begins_copy))
+    }
+
+    /// A record of the open transaction that can never be used.
+    fn skip(&mut self, skipped: SkippedRecord, begins_copy: bool) -> Command {
+        if begins_copy {
+            self.heard();
+        }
+        self.copy_frame();
+        self.ledger.transaction();
+        self.stats.skipped_undecodable += 1;
+        self.hand_out(Event::RecordSkipped(Box::new(skipped)), None)
+    }
+
+    fn missing(&mut self, what: MissingContext) {
+        let message = self.decoder.message();
+        self.fail(LinkError::Missing { message, what });
     }
 
     /// The open transaction waits for these blobs. Gives false if that ended the link.
@@ -216,6 +271,29 @@ impl Receiver {
         self.timers
             .start(Timer::BlobIdle, self.config.timeouts.blob);
         true
+    }
+}
+
+const fn count_skip(stats: &mut Stats, skip: Skip) {
+    match skip {
+        Skip::Unknown => stats.skipped_unknown += 1,
+        Skip::Local => stats.skipped_local += 1,
+        Skip::Unwanted => stats.skipped_unwanted += 1,
+    }
+}
+
+/// What is told of a record that is passed over.
+fn skipped(record: &Record<'_>, error: RecordError) -> SkippedRecord {
+    let version = record.version();
+    SkippedRecord {
+        table: record.table().name.clone(),
+        key: match record.key_bytes() {
+            key if key.len() > KEY_MAX => Vec::new(),
+            key => key.to_vec(),
+        },
+        version: version.0.is_finite().then_some(version),
+        kind: record.kind(),
+        error,
     }
 }
 

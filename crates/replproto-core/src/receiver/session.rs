@@ -349,7 +349,7 @@ impl Receiver {
 
     fn admits_early(&mut self, item: &Item) -> bool {
         let what = match item {
-            Item::Entry(_) | Item::EndOfBatch(_) => "a batch",
+            Item::Entry(_) | Item::Oversized { .. } | Item::EndOfBatch(_) => "a batch",
             Item::Chunk(_) => "a blob",
             Item::Command(message) => match message {
                 Message::Schema { .. } if self.session.peer.is_some() => return true,

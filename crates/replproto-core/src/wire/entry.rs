@@ -4,7 +4,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::varint;
+use crate::key::KEY_BYTES_MAX;
 use crate::wire::WireError;
+
+/// What is read of an entry before its version: the action word, perhaps after the previous version, three numbers, the
+/// longest id, and the version.
+pub const HEAD_BYTES_MAX: usize = 8 + 4 + 3 * varint::MAX_LENGTH + KEY_BYTES_MAX + 8;
 
 /// The bits of an entry's action word above its type (`protocol.md` section 5.2). Unknown ones are kept and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +116,7 @@ pub struct Entry {
     pub table: u32,
     /// The record id, as key bytes; empty if the sender lost it.
     pub key: Span,
-    /// The version, milliseconds since 1970.
+    /// The version, milliseconds since 1970. Not always finite: what to make of that is not for framing to say.
     pub version: f64,
     /// The fields that few entries have.
     pub optional: Optional,
@@ -125,7 +130,7 @@ impl Entry {
     /// Reads an entry's header. `entry` has exactly the bytes that the batch gives to this entry.
     ///
     /// # Errors
-    /// A field reaches past the entry, or a version or date is not a number.
+    /// A field reaches past the entry.
     #[inline]
     pub fn parse(entry: &[u8]) -> Result<Self, WireError> {
         Self::parse_after(Action::parse(entry)?, entry)
@@ -183,6 +188,39 @@ impl Entry {
         })
     }
 
+    /// Reads what comes first in an entry, up to the version. The rest need not be there. Of an id that is longer
+    /// than any can be there is what is in `head`, and the version behind it is NaN.
+    ///
+    /// # Errors
+    /// As [`Entry::parse`], and a field reaches past `head`.
+    pub fn parse_head(action: Action, head: &[u8]) -> Result<Self, WireError> {
+        let mut fields = Fields {
+            entry: head,
+            at: action.next,
+        };
+        let node = fields.varint("the node id")?;
+        let table = fields.varint("the table id")?;
+        let length = fields.varint("the record id")? as usize;
+        let (key, version) = if length > KEY_BYTES_MAX {
+            let rest = head.len().saturating_sub(fields.at);
+            (fields.span(rest.min(length), "the record id")?, f64::NAN)
+        } else {
+            let key = fields.span(length, "the record id")?;
+            (key, fields.double("the version")?)
+        };
+        Ok(Self {
+            kind: action.kind,
+            flags: action.flags,
+            node,
+            table,
+            key,
+            version,
+            optional: Optional::default(),
+            user: Span::default(),
+            value: Span::default(),
+        })
+    }
+
     #[cold]
     #[inline(never)]
     fn parse_any(action: Action, entry: &[u8]) -> Result<Self, WireError> {
@@ -194,7 +232,7 @@ impl Entry {
         let node = fields.varint("the node id")?;
         let table = fields.varint("the table id")?;
         let key = fields.counted("the record id")?;
-        let version = fields.number("the version")?;
+        let version = fields.double("the version")?;
         let optional = if flags.contains(Optional::FLAGS) {
             fields.optional(flags)?
         } else {
@@ -255,7 +293,8 @@ impl Fields<'_> {
             "the previous residency id",
         )?;
         let expires_at = if flags.contains(Flags::EXPIRES) {
-            Some(self.number("the expiry date")?)
+            // One that is no time is as good as none (`protocol.md` section 15, ruling 31).
+            Some(self.double("the expiry date")?).filter(|date| date.is_finite())
         } else {
             None
         };
@@ -291,16 +330,11 @@ impl Fields<'_> {
     }
 
     #[inline]
-    fn number(&mut self, what: &'static str) -> Result<f64, WireError> {
+    fn double(&mut self, what: &'static str) -> Result<f64, WireError> {
         let rest = self.entry.get(self.at..).unwrap_or_default();
         let bytes = rest.first_chunk().ok_or(WireError::Truncated(what))?;
         self.at += 8;
-        let number = f64::from_be_bytes(*bytes);
-        if number.is_finite() {
-            Ok(number)
-        } else {
-            Err(WireError::NotFinite(what))
-        }
+        Ok(f64::from_be_bytes(*bytes))
     }
 
     #[inline]

@@ -22,5 +22,6 @@ mod session;
 mod splits;
 mod stats;
 mod turns;
+mod unusable;
 mod wire;
 mod work;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use replproto_core::config::LargeRecord;
 use replproto_core::error::Oversize;
 use replproto_core::wire::{Message, NewEntry, WireError};
 use replproto_core::{Command, Event, Input, LinkError};
@@ -138,7 +139,9 @@ fn limits_say_what_was_too_large() {
         LinkError::TooLarge { what, .. } => *what,
         other => panic!("{other}"),
     };
-    let mut driver = Driver::following(config.clone());
+    let mut strict = config.clone();
+    strict.limits.large_record = LargeRecord::EndLink;
+    let mut driver = Driver::following(strict);
     driver.feed(Batch::new().put_sized("k", 1000).end());
     assert_eq!(too_large(&driver), Oversize::Record);
     assert_eq!(driver.close_code(), Some(1009));

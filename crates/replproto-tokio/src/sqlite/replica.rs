@@ -71,7 +71,7 @@ pub struct SkippedRow {
     pub table: String,
     /// The id's bytes.
     pub key: Vec<u8>,
-    /// The version, milliseconds since 1970.
+    /// The version, milliseconds since 1970; 0 if it was none.
     pub version: f64,
     /// What the entry asked for.
     pub kind: String,

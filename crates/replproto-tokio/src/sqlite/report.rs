@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use replproto_core::RecordKind;
 use replproto_core::event::SkippedRecord;
+use replproto_core::{RecordKind, WallTime};
 
 use super::batch::Change;
 use crate::decode::Undecodable;
@@ -56,7 +56,8 @@ impl<'a> From<&'a SkippedRecord> for Skipped<'a> {
         Self {
             table: &skipped.table,
             key: &skipped.key,
-            version: skipped.version.0,
+            // A column for numbers that SQLite has, and it has no NaN.
+            version: skipped.version.map_or(0.0, |WallTime(time)| time),
             kind: skipped.kind,
             error: skipped.error.to_string(),
         }

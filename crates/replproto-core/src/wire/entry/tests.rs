@@ -1,5 +1,5 @@
 use super::*;
-use alloc::vec;
+use alloc::{format, vec};
 use proptest::prelude::*;
 
 /// Hex text to bytes, spaces ignored.
@@ -56,11 +56,38 @@ fn lengths_are_checked_against_the_entry() {
         Entry::parse(&bytes),
         Err(WireError::Overrun("the record id"))
     );
-    let bytes = hex("11 00 05 00 7ff0000000000000 00");
-    assert_eq!(
-        Entry::parse(&bytes),
-        Err(WireError::NotFinite("the version"))
-    );
+}
+
+#[test]
+fn a_version_or_a_date_that_is_no_time_is_for_others_to_judge() {
+    for number in ["7ff0000000000000", "fff0000000000000", "7ff8000000000000"] {
+        let entry = Entry::parse(&hex(&format!("11 00 05 00 {number} 00 c0"))).unwrap();
+        assert!(!entry.version.is_finite());
+        assert_eq!(entry.value.range(), 13..14);
+
+        let with_date = hex(&format!(
+            "c0001011 00 05 00 42796d05e4468000 {number} 00 c0"
+        ));
+        let entry = Entry::parse(&with_date).unwrap();
+        assert_eq!(entry.optional.expires_at, None);
+        assert!(entry.version.is_finite());
+        assert_eq!(entry.value.range(), with_date.len() - 1..with_date.len());
+    }
+}
+
+#[test]
+fn the_head_needs_nothing_behind_the_version() {
+    let head = |bytes: &[u8]| Entry::parse_head(Action::parse(bytes)?, bytes);
+    let bytes = hex("c0005011 80c8 05 02 6b31 42796d05e4468000");
+    let entry = head(&bytes).unwrap();
+    assert_eq!((entry.node, entry.table), (200, 5));
+    assert_eq!(&bytes[entry.key.range()], b"k1");
+    assert!(entry.version.is_finite());
+    assert!(head(&bytes[..bytes.len() - 1]).is_err());
+
+    let long_id = hex("11 00 05 c0004000");
+    let entry = head(&long_id).unwrap();
+    assert!(entry.key.range().is_empty() && entry.version.is_nan());
 }
 
 fn rare<S: Strategy>(some: S) -> impl Strategy<Value = Option<S::Value>>
