@@ -6,11 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use replproto_core::config::{FlowControl, Mode, TableFilter, Timeouts};
+use replproto_core::config::{FlowControl, LargeRecord, Mode, RECORD_MAX, TableFilter, Timeouts};
 use replproto_core::{Config, Sequence, Start};
 use replproto_tokio::Endpoint;
 
-use super::marks::Pair;
+use super::marks::{Pair, amount};
 use super::tls::TlsArgs;
 use crate::address::Address;
 use crate::duration;
@@ -73,6 +73,16 @@ pub(crate) struct ReceiveArgs {
     /// Leave out what these nodes wrote (comma-separated)
     #[arg(long, value_name = "NODES")]
     exclude: Option<List>,
+    /// Take records of up to this size; larger ones are passed over, counted and listed. At most 100000000
+    #[arg(long, value_name = "BYTES", value_parser = amount, default_value = "16MiB")]
+    max_record: u64,
+    /// What becomes of a record larger than --max-record: `skip` it, or `end` the link
+    #[arg(long, value_enum, default_value = "skip")]
+    large_record: LargeRecordArg,
+    /// Store rows of up to this size as JSON; a larger one is passed over, counted and listed. To store one takes twice its
+    /// size in memory [default: a quarter more than --max-record]
+    #[arg(long, value_name = "BYTES", value_parser = amount)]
+    max_row: Option<u64>,
     /// The value of the Authorization header, such as `Basic dXNlcjpwYXNz`. Other users of this machine can see it in the list
     /// of processes: rather set the variable, or use --authorization-file
     #[arg(
@@ -158,6 +168,12 @@ enum ModeArg {
     B,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LargeRecordArg {
+    Skip,
+    End,
+}
+
 /// Names with commas between them; no name stands for an empty list.
 #[derive(Clone, Debug, Default)]
 struct List(Vec<String>);
@@ -218,12 +234,30 @@ impl ReceiveArgs {
         };
         config.tables = self.table_filter()?;
         config.excluded_origins = self.exclude.clone().unwrap_or_default().0;
+        config.limits.record = match usize::try_from(self.max_record) {
+            Ok(size) if size <= RECORD_MAX => size,
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "--max-record is at most {RECORD_MAX}: publishers send no larger records"
+                )));
+            }
+        };
+        config.limits.large_record = match self.large_record {
+            LargeRecordArg::Skip => LargeRecord::Skip,
+            LargeRecordArg::End => LargeRecord::EndLink,
+        };
         config.timeouts = self.timeouts();
         config.flow = self.flow(flow);
         config
             .check()
             .map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(config)
+    }
+
+    /// The most that a row may take, in bytes.
+    pub(super) fn max_row(&self) -> u64 {
+        self.max_row
+            .unwrap_or(self.max_record + self.max_record / 4)
     }
 
     fn table_filter(&self) -> Result<TableFilter, Failure> {
@@ -363,6 +397,10 @@ mod tests {
             "2s",
             "--consumer-events",
             "10:1",
+            "--max-record",
+            "100000000",
+            "--large-record",
+            "end",
         ])
         .unwrap();
         assert_eq!(config.peer_name.as_deref(), Some("node-a"));
@@ -374,6 +412,8 @@ mod tests {
         assert_eq!(config.excluded_origins, ["node-c"]);
         assert_eq!(config.timeouts.ping_timeout, Duration::from_millis(800));
         assert_eq!(config.timeouts.blob_gap, Duration::from_secs(2));
+        assert_eq!(config.limits.record, 100_000_000);
+        assert_eq!(config.limits.large_record, LargeRecord::EndLink);
         let consumer = config.flow.consumer;
         assert_eq!((consumer.high.items, consumer.low.items), (10, 1));
     }
@@ -384,6 +424,8 @@ mod tests {
             &["--tables", "a", "--exclude-tables", "b"][..],
             &["--ping-interval", "0"],
             &["--name", ""],
+            &["--max-record", "0"],
+            &["--max-record", "100000001"],
         ] {
             assert!(
                 matches!(config(options), Err(Failure::Usage(_))),

@@ -42,7 +42,8 @@ impl FromStr for Pair {
     }
 }
 
-fn amount(text: &str) -> Result<u64, PairError> {
+/// A number of bytes or of items.
+pub(super) fn amount(text: &str) -> Result<u64, PairError> {
     let text = text.trim();
     let wrong = || PairError::Number(text.to_owned());
     let digits = text

@@ -1,9 +1,7 @@
 //! JSON text, for values and keys alike.
 
 mod number;
-
-use alloc::string::String;
-use core::fmt::{self, Write};
+mod out;
 
 use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
@@ -16,6 +14,8 @@ use crate::msgpack::Reader;
 
 use number::push_integer;
 pub(crate) use number::{push_js_number, push_number};
+use out::push_formatted;
+pub(crate) use out::{Length, Limited, Out, Pieces, has_room};
 
 /// How values that JSON does not have are written.
 ///
@@ -40,25 +40,20 @@ pub enum JsonStyle {
     Natural,
 }
 
-/// Writing to a `String` fails only if the value's own formatting does, which none of these do.
-fn push(out: &mut String, text: fmt::Arguments<'_>) {
-    let _ = out.write_fmt(text);
-}
-
 /// Appends everything as JSON.
-pub(crate) struct JsonWriter<'o> {
-    out: &'o mut String,
+pub(crate) struct JsonWriter<'o, O> {
+    out: &'o mut O,
     style: JsonStyle,
     /// How much of the start of the next member is left out: the comma, before the first one of its object.
     left_out: usize,
 }
 
-impl<'a> Take<'a> for JsonWriter<'_> {
-    type Error = ValueError;
+impl<'a, O: Out> Take<'a> for JsonWriter<'_, O> {
+    type Error = O::Error;
     const READS_TEXT: bool = true;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn name(&mut self, name: FieldName<'a>) -> Result<(), ValueError> {
+    fn name(&mut self, name: FieldName<'a>) -> Result<(), O::Error> {
         match name {
             FieldName::Known(name, dictionary) => {
                 self.out.push_str(&dictionary.member(name)[self.left_out..]);
@@ -74,7 +69,8 @@ impl<'a> Take<'a> for JsonWriter<'_> {
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), O::Error> {
+        self.out.check()?;
         match item {
             Item::Null => self.out.push_str("null"),
             Item::Undefined => self.out.push_str(r#"{"$undefined":true}"#),
@@ -102,8 +98,8 @@ impl<'a> Take<'a> for JsonWriter<'_> {
     }
 }
 
-impl<'o> JsonWriter<'o> {
-    pub(crate) const fn new(out: &'o mut String, style: JsonStyle) -> Self {
+impl<'o, O: Out> JsonWriter<'o, O> {
+    pub(crate) const fn new(out: &'o mut O, style: JsonStyle) -> Self {
         Self {
             out,
             style,
@@ -117,7 +113,7 @@ impl<'o> JsonWriter<'o> {
         opening: &'static str,
         elements: Elements,
         closing: &str,
-    ) -> Result<(), ValueError> {
+    ) -> Result<(), O::Error> {
         let mut members = Members {
             writer: self,
             before: opening,
@@ -130,11 +126,7 @@ impl<'o> JsonWriter<'o> {
         Ok(())
     }
 
-    fn map<'a>(
-        &mut self,
-        cursor: &mut Cursor<'a>,
-        mut elements: Elements,
-    ) -> Result<(), ValueError> {
+    fn map<'a>(&mut self, cursor: &mut Cursor<'a>, mut elements: Elements) -> Result<(), O::Error> {
         self.out.push_str(r#"{"$map":["#);
         let mut before = "[";
         while let Some(key) = cursor.next_element(&mut elements)? {
@@ -151,11 +143,7 @@ impl<'o> JsonWriter<'o> {
         Ok(())
     }
 
-    fn object<'a>(
-        &mut self,
-        cursor: &mut Cursor<'a>,
-        object: Opened<'a>,
-    ) -> Result<(), ValueError> {
+    fn object<'a>(&mut self, cursor: &mut Cursor<'a>, object: Opened<'a>) -> Result<(), O::Error> {
         if has_tag_like_name(cursor, object)? {
             return self.pairs(cursor, object);
         }
@@ -167,7 +155,7 @@ impl<'o> JsonWriter<'o> {
         Ok(())
     }
 
-    fn pairs<'a>(&mut self, cursor: &mut Cursor<'a>, object: Opened<'a>) -> Result<(), ValueError> {
+    fn pairs<'a>(&mut self, cursor: &mut Cursor<'a>, object: Opened<'a>) -> Result<(), O::Error> {
         let mut fields = cursor.fields(object);
         let mut before = r#"{"$object":[["#;
         while let Some((name, field)) = cursor.next_field(&mut fields)? {
@@ -184,23 +172,23 @@ impl<'o> JsonWriter<'o> {
 }
 
 /// The elements of an array, with commas between them.
-struct Members<'w, 'o> {
-    writer: &'w mut JsonWriter<'o>,
+struct Members<'w, 'o, O> {
+    writer: &'w mut JsonWriter<'o, O>,
     /// What stands before the next one.
     before: &'static str,
 }
 
-impl<'a> Take<'a> for Members<'_, '_> {
-    type Error = ValueError;
+impl<'a, O: Out> Take<'a> for Members<'_, '_, O> {
+    type Error = O::Error;
     const READS_TEXT: bool = true;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn name(&mut self, _name: FieldName<'a>) -> Result<(), ValueError> {
+    fn name(&mut self, _name: FieldName<'a>) -> Result<(), O::Error> {
         Ok(())
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), O::Error> {
         self.writer.out.push_str(self.before);
         self.before = ",";
         self.writer.item(cursor, item)
@@ -236,7 +224,7 @@ fn has_tag_like_name<'a>(cursor: &mut Cursor<'a>, object: Opened<'a>) -> Result<
     }
 }
 
-fn push_bigint_ref(out: &mut String, value: BigIntRef<'_>) {
+fn push_bigint_ref(out: &mut impl Out, value: BigIntRef<'_>) {
     match value.to_i128() {
         Some(value) => {
             out.push_str(r#"{"$bigint":""#);
@@ -248,11 +236,11 @@ fn push_bigint_ref(out: &mut String, value: BigIntRef<'_>) {
 }
 
 /// Appends a bigint.
-pub(crate) fn push_bigint(out: &mut String, value: &BigInt) {
-    push(out, format_args!(r#"{{"$bigint":"{value}"}}"#));
+pub(crate) fn push_bigint(out: &mut impl Out, value: &BigInt) {
+    push_formatted(out, format_args!(r#"{{"$bigint":"{value}"}}"#));
 }
 
-fn push_date(out: &mut String, milliseconds: f64) {
+fn push_date(out: &mut impl Out, milliseconds: f64) {
     if milliseconds.is_nan() {
         out.push_str(r#"{"$date":"invalid"}"#);
     } else {
@@ -263,13 +251,13 @@ fn push_date(out: &mut String, milliseconds: f64) {
 }
 
 /// Appends bytes.
-pub(crate) fn push_bytes(out: &mut String, bytes: &[u8]) {
+pub(crate) fn push_bytes(out: &mut impl Out, bytes: &[u8]) {
     out.push_str(r#"{"$bytes":""#);
     push_hex(out, bytes);
     out.push_str("\"}");
 }
 
-fn push_hex(out: &mut String, bytes: &[u8]) {
+fn push_hex(out: &mut impl Out, bytes: &[u8]) {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
     ];
@@ -280,7 +268,7 @@ fn push_hex(out: &mut String, bytes: &[u8]) {
 }
 
 /// Appends text in quotes, with U+FFFD for what is not valid UTF-8.
-pub(crate) fn push_text(out: &mut String, text: Text<'_>) {
+pub(crate) fn push_text(out: &mut impl Out, text: Text<'_>) {
     out.push('"');
     if let Some(text) = text.as_str() {
         push_escaped(out, text);
@@ -295,7 +283,7 @@ pub(crate) fn push_text(out: &mut String, text: Text<'_>) {
     out.push('"');
 }
 
-fn push_escaped(out: &mut String, text: &str) {
+fn push_escaped(out: &mut impl Out, text: &str) {
     let mut rest = text;
     while let Some(at) = scan::position(rest.as_bytes(), is_special) {
         let (plain, special) = rest.split_at(at);
@@ -306,7 +294,7 @@ fn push_escaped(out: &mut String, text: &str) {
             b'\n' => out.push_str("\\n"),
             b'\r' => out.push_str("\\r"),
             b'\t' => out.push_str("\\t"),
-            control => push(out, format_args!("\\u{control:04x}")),
+            control => push_formatted(out, format_args!("\\u{control:04x}")),
         }
         rest = &special[1..];
     }
@@ -321,6 +309,7 @@ const fn is_special(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
 
     #[test]
     fn text_is_escaped_and_never_invalid() {

@@ -7,7 +7,7 @@ use super::dictionary::Dictionary;
 use super::encode::Profile;
 use super::error::ValueError;
 use super::field::FieldValue;
-use super::json::{JsonStyle, JsonWriter};
+use super::json::{self, JsonStyle, JsonWriter, Length, Limited, Out, Pieces};
 use super::reader::Cursor;
 use super::take::Take;
 use super::tree::{self, Value};
@@ -180,6 +180,58 @@ impl<'a> RawValue<'a> {
             out.truncate(start);
         }
         written
+    }
+
+    /// Appends the value as JSON as [`write_json`](Self::write_json) does, unless that would make `out` longer than
+    /// `length_max`: then it is as it was, and this gives false. It grows for a moment to at most one text, number or name more.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`]; all of the value is checked, as far as it was read.
+    pub fn write_json_within(
+        &self,
+        out: &mut String,
+        style: JsonStyle,
+        length_max: usize,
+    ) -> Result<bool, ValueError> {
+        let start = out.len();
+        let mut limited = Limited { out, length_max };
+        let written = json::has_room(self.json(&mut limited, style));
+        if !matches!(written, Ok(true)) {
+            out.truncate(start);
+        }
+        written
+    }
+
+    /// How many bytes the value takes as JSON. `None`: more than `limit`; it is not read to its end then. Takes no memory.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`]; all of the value is checked, as far as it was read.
+    pub fn json_length(&self, style: JsonStyle, limit: u64) -> Result<Option<u64>, ValueError> {
+        let mut length = Length { bytes: 0, limit };
+        let is_within = json::has_room(self.json(&mut length, style))?;
+        Ok(is_within.then_some(length.bytes))
+    }
+
+    /// The value as JSON in pieces, for what is too large for memory. `piece` can end it with an error of its own.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`], or what `piece` returns. Pieces before it have been given.
+    pub fn write_json_pieces<E: From<ValueError>>(
+        &self,
+        style: JsonStyle,
+        piece: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut pieces = Pieces::new(piece);
+        self.json(&mut pieces, style)?;
+        pieces.finish()
+    }
+
+    fn json<O: Out>(&self, out: &mut O, style: JsonStyle) -> Result<(), O::Error> {
+        self.take(JsonWriter::new(out, style))?;
+        out.check()
     }
 
     /// Reports each file that the value refers to, at any depth (`protocol.md` section 6.3). Blobs that are held in the

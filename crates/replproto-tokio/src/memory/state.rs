@@ -6,8 +6,8 @@ use replproto_core::event::{CopyStarted, Schema};
 use replproto_core::{Cursor, Event, Record, RecordKind, WallTime};
 
 use super::MemoryRow;
-use crate::decode::{Decoded, NO_CHANGES, NO_VALUE};
-use crate::patch;
+use crate::decode::{Decoded, MEMORY_ROW_MAX, NO_CHANGES, NO_VALUE};
+use crate::patch::{self, MergeError};
 
 /// A table's name and the bytes of a record's id.
 type Key = (String, Vec<u8>);
@@ -196,7 +196,14 @@ impl State {
             RecordKind::Patch => {
                 let changes = decoded.value_or(NO_CHANGES);
                 let value = match known {
-                    Some(Entry::Live { row, .. }) => patch::merge(&row.record, changes)?,
+                    Some(Entry::Live { row, .. }) => match patch::merge(&row.record, changes) {
+                        Ok(merged) if merged.len() <= MEMORY_ROW_MAX => merged,
+                        Err(MergeError::NotJson(error)) => return Err(error),
+                        Ok(_) | Err(MergeError::TooManyChanges) => {
+                            self.on_skipped(record.kind(), key);
+                            return Ok(1);
+                        }
+                    },
                     _ => changes.to_owned(),
                 };
                 self.put(key, record, decoded.id.clone(), &value);

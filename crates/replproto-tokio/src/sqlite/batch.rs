@@ -1,10 +1,11 @@
 //! Events on their way to the sink's thread, with what can be done before they get there.
 
+use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
 
 use replproto_core::key::decode_text;
-use replproto_core::{Event, Record, RecordKind, Table, WallTime};
+use replproto_core::{Event, Record, RecordKind, Records, Table, WallTime};
 
 use crate::decode::{self, Undecodable};
 
@@ -14,6 +15,23 @@ const BYTES: usize = 64 << 10;
 
 /// The same in records and other events.
 const STEPS: usize = 256;
+
+/// A record of more bytes is not decoded here but where it is stored, and neither is one that takes more as JSON: to have a
+/// large record in memory twice, and as JSON, takes a multiple of it.
+pub(super) const LARGE: usize = 256 << 10;
+
+/// A record that is not decoded. It holds its run, which ends with it or is no longer than a small message.
+#[derive(Debug)]
+pub(super) struct LargeRecord {
+    records: Records,
+    index: usize,
+}
+
+impl LargeRecord {
+    pub(super) fn record(&self) -> Option<Record<'_>> {
+        self.records.iter().nth(self.index)
+    }
+}
 
 /// Some steps of the peer's log, with their records decoded.
 ///
@@ -28,12 +46,14 @@ pub(super) struct Batch {
     keys: Vec<u8>,
     /// Of each change the origin, the user, the id and the value.
     text: String,
+    has_large: bool,
 }
 
 #[derive(Debug)]
 enum Stored {
     Change(Entry),
     Undecodable(Entry, Undecodable),
+    Large(RefCell<Option<Box<LargeRecord>>>),
     Event(Event),
 }
 
@@ -58,6 +78,8 @@ pub(super) enum Step<'a> {
     Change(Change<'a>),
     /// One that is to be passed over; its id and its value are empty.
     Undecodable(Change<'a>, &'a Undecodable),
+    /// A large record, to be taken out, so that it need not be held until the batch is stored.
+    Large(&'a RefCell<Option<Box<LargeRecord>>>),
     /// Anything else.
     Event(&'a Event),
 }
@@ -76,7 +98,7 @@ pub(super) struct Change<'a> {
     /// The id as tagged JSON.
     pub(super) id: &'a str,
     /// The value as JSON; empty if there is none.
-    value: &'a str,
+    pub(super) value: &'a str,
 }
 
 impl<'a> Change<'a> {
@@ -91,17 +113,32 @@ impl<'a> Change<'a> {
 }
 
 impl Batch {
-    /// Decodes a record.
-    pub(super) fn record(&mut self, record: &Record<'_>) {
-        if !matches!(self.tables.last(), Some(last) if Arc::ptr_eq(last, record.table())) {
-            self.tables.push(record.table().clone());
+    /// Adds a record, which is that with this index of `records`.
+    pub(super) fn add(&mut self, record: &Record<'_>, records: &Records, index: usize) {
+        if record.size() > LARGE || !self.record(record) {
+            self.has_large = true;
+            let records = records.clone();
+            let large = Box::new(LargeRecord { records, index });
+            self.steps.push(Stored::Large(RefCell::new(Some(large))));
         }
-        self.keys.extend_from_slice(record.key_bytes());
+    }
+
+    /// Decodes a record. Gives false, and adds nothing, for one that takes too much as JSON.
+    pub(super) fn record(&mut self, record: &Record<'_>) -> bool {
+        let start = self.text.len();
         self.text.push_str(record.origin());
         let user = decode_text(record.user_bytes()).ok();
         self.text.push_str(user.as_deref().unwrap_or_default());
         let before = self.text.len();
-        let decoded = decode::append(record, &mut self.text);
+        let decoded = decode::append(record, &mut self.text, LARGE);
+        if matches!(decoded, Err(Undecodable::TooLarge { .. })) {
+            self.text.truncate(start);
+            return false;
+        }
+        if !matches!(self.tables.last(), Some(last) if Arc::ptr_eq(last, record.table())) {
+            self.tables.push(record.table().clone());
+        }
+        self.keys.extend_from_slice(record.key_bytes());
         let id = decoded.as_ref().map_or(0, |length| *length);
         let entry = Entry {
             kind: record.kind(),
@@ -118,6 +155,7 @@ impl Batch {
             Ok(_) => Stored::Change(entry),
             Err(error) => Stored::Undecodable(entry, error),
         });
+        true
     }
 
     /// Adds an event other than records.
@@ -127,7 +165,7 @@ impl Batch {
 
     /// Whether it should be sent off.
     pub(super) const fn is_full(&self) -> bool {
-        self.steps.len() >= STEPS || self.keys.len() + self.text.len() >= BYTES
+        self.steps.len() >= STEPS || self.keys.len() + self.text.len() >= BYTES || self.has_large
     }
 
     /// What has been added, if anything has.
@@ -162,6 +200,7 @@ impl Batch {
         self.steps.iter().map(move |step| match step {
             Stored::Change(entry) => Step::Change(change(entry)),
             Stored::Undecodable(entry, error) => Step::Undecodable(change(entry), error),
+            Stored::Large(record) => Step::Large(record),
             Stored::Event(event) => Step::Event(event),
         })
     }
@@ -175,7 +214,11 @@ mod tests {
     fn add(batch: &mut Batch, events: Vec<Event>) {
         for event in events {
             match event {
-                Event::Records(records) => records.iter().for_each(|it| batch.record(&it)),
+                Event::Records(records) => {
+                    for record in &records {
+                        assert!(batch.record(&record));
+                    }
+                }
                 event => batch.event(event),
             }
         }
@@ -202,6 +245,7 @@ mod tests {
                     it.id,
                     it.value_or("absent"),
                 ),
+                Step::Large(_) => panic!("all are small"),
                 Step::Event(_) => ("", "", "", "", "an event"),
             })
             .collect();

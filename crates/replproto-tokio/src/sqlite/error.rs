@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
+use super::tables::{NAME_BYTES_MAX, TABLES_MAX};
+
 /// What can go wrong with an SQLite file.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -102,6 +104,32 @@ pub enum SqliteError {
         #[source]
         error: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The file holds as many replicated tables as it can.
+    #[error(
+        "{path} has {limit} replicated tables, and no file can have more: follow fewer of them (`--tables`), or into a file of \
+         their own",
+        path = path.display()
+    )]
+    TooManyTables {
+        /// The file.
+        path: PathBuf,
+        /// How many it can have.
+        limit: i64,
+    },
+    /// A table's name is longer than any that a publisher should have.
+    #[error(
+        "a table's name has {length} bytes, and {path} takes names of up to {limit}: leave the table out (`--tables`, \
+         `--exclude-tables`)",
+        path = path.display()
+    )]
+    LongTableName {
+        /// The file.
+        path: PathBuf,
+        /// The length of the name, in bytes.
+        length: usize,
+        /// What it can be at most.
+        limit: usize,
+    },
     /// Any other error of SQLite.
     #[error("SQLite failed on {path}", path = path.display())]
     Sqlite {
@@ -154,6 +182,21 @@ impl SqliteError {
     /// Names the trouble by SQLite's own code for it.
     pub(super) fn new(path: &std::path::Path, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        if let rusqlite::Error::ToSqlConversionFailure(inner) = &error
+            && let Some(refusal) = inner.downcast_ref()
+        {
+            return match *refusal {
+                Refusal::TooManyTables => Self::TooManyTables {
+                    path,
+                    limit: TABLES_MAX,
+                },
+                Refusal::LongName { length } => Self::LongTableName {
+                    path,
+                    length,
+                    limit: NAME_BYTES_MAX,
+                },
+            };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 Self::Damaged { path, error }
@@ -178,6 +221,21 @@ impl SqliteError {
             }
             _ => Self::Sqlite { path, error },
         }
+    }
+}
+
+/// What is refused before SQLite is asked, on its way through code that has only SQLite's errors.
+#[derive(Clone, Copy, Debug, Error)]
+pub(super) enum Refusal {
+    #[error("too many tables")]
+    TooManyTables,
+    #[error("a table's name of {length} bytes")]
+    LongName { length: usize },
+}
+
+impl From<Refusal> for rusqlite::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::ToSqlConversionFailure(Box::new(refusal))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod batch;
 mod error;
+mod large;
 mod link;
 mod place;
 mod replica;
@@ -34,15 +35,23 @@ pub struct SqliteOptions {
     /// Also keep a line for each event, in the order in which they came first. It grows for ever and costs as much as
     /// the records; it is there to compare one follower with another.
     pub event_log: bool,
+    /// The most that a record may take as JSON, in bytes; at most [`ROW_MAX`](Self::ROW_MAX). One that takes more, or would after
+    /// a patch, is passed over, counted and listed, and the row stays as it was. To store a large row takes twice this in
+    /// memory. 20 MiB.
+    pub max_row: u64,
 }
 
 impl SqliteOptions {
+    /// What a row can be at most: SQLite takes no more than 1,000,000,000 bytes with all of the row's columns.
+    pub const ROW_MAX: u64 = 900_000_000;
+
     /// Options without a log of events.
     pub fn new(source: impl Into<String>, database: impl Into<String>) -> Self {
         Self {
             source: source.into(),
             database: database.into(),
             event_log: false,
+            max_row: 20 << 20,
         }
     }
 }
@@ -174,8 +183,8 @@ impl Sink for SqliteSink {
         for event in events {
             match event {
                 Event::Records(records) => {
-                    for record in &records {
-                        batch.record(&record);
+                    for (index, record) in records.iter().enumerate() {
+                        batch.add(&record, &records, index);
                         if batch.is_full() {
                             answers.extend(self.send(&mut batch).await?);
                         }

@@ -5,19 +5,19 @@ use std::rc::Rc;
 
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
 use replproto_core::{Cursor, Event, RecordKind, Sequence, StoredCursor, WallTime};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteOptions;
-use super::batch::{Batch, Change, Step};
+use super::batch::{Batch, Change, LARGE, Step};
 use super::error::{AtPath, SqliteError};
+use super::large::not_merged;
 use super::link::{Copy, CopyState, Link, read_cursor};
 use super::place::Place;
 use super::report::{Skipped, write_event_line};
 use super::schema::{self, Guard};
 use super::tables::{DataTable, Tables};
 use super::tombstones::Tombstones;
-use crate::decode::{NO_CHANGES, NO_VALUE};
+use crate::decode::{NO_CHANGES, NO_VALUE, Undecodable};
 use crate::patch;
 use crate::sink::{Applied, Stored};
 
@@ -27,12 +27,14 @@ const SKIPPED_KEPT: u64 = 1000;
 /// An open file, without its name for errors.
 #[derive(Debug)]
 pub(super) struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
     guard: Guard,
     place: Place,
     keep_events: bool,
+    /// The most that a record may take as JSON, in bytes.
+    pub(super) max_row: u64,
     tables: Tables,
-    link: Link,
+    pub(super) link: Link,
     tombstones: Tombstones,
     /// The next entries come from another place of the log than the last ones.
     new_run: bool,
@@ -49,6 +51,7 @@ impl Store {
             guard,
             place,
             keep_events: options.event_log,
+            max_row: options.max_row.min(SqliteOptions::ROW_MAX),
             tables: Tables::default(),
             link,
             tombstones,
@@ -97,10 +100,21 @@ impl Store {
         let mut applied = Applied::default();
         for step in batch.steps() {
             match step {
-                Step::Change(change) => self.on_change(&change)?,
+                Step::Change(change) => {
+                    if let Some(error) = self.on_change(&change)? {
+                        applied.skipped += 1;
+                        self.on_skipped(&Skipped::by_store(&change, &error))?;
+                    }
+                }
                 Step::Undecodable(change, error) => {
                     applied.skipped += 1;
                     self.on_skipped(&Skipped::by_store(&change, error))?;
+                }
+                Step::Large(record) => {
+                    let record = record.borrow_mut().take();
+                    if let Some(record) = record {
+                        applied.skipped += u64::from(!self.on_large(record)?);
+                    }
                 }
                 Step::Event(event) => self.on_event(event)?,
             }
@@ -189,7 +203,25 @@ impl Store {
         }
     }
 
-    fn on_change(&mut self, change: &Change<'_>) -> rusqlite::Result<()> {
+    /// Gives why the record has to be passed over, if it has to be.
+    pub(super) fn on_change(
+        &mut self,
+        change: &Change<'_>,
+    ) -> rusqlite::Result<Option<Undecodable>> {
+        self.note_event(change)?;
+        let table = self.table_of(change)?;
+        match change.kind {
+            RecordKind::Put => self.put(&table, change, change.value_or(NO_VALUE))?,
+            RecordKind::Patch => return self.patch(&table, change),
+            RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, change)?,
+            // Messages and relocations change no record, and later kinds are not known to.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Keeps a line for the log of events, if there is one.
+    pub(super) fn note_event(&mut self, change: &Change<'_>) -> rusqlite::Result<()> {
         if self.keep_events {
             write_event_line(change, &mut self.line);
             self.connection
@@ -198,20 +230,16 @@ impl Store {
                 )?
                 .execute(params![self.guard.link, self.line])?;
         }
-        let table = self
-            .tables
-            .of(&self.connection, self.guard.link, change.table)?;
-        match change.kind {
-            RecordKind::Put => self.put(&table, change, change.value_or(NO_VALUE)),
-            RecordKind::Patch => self.patch(&table, change),
-            RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, change),
-            // Messages and relocations change no record, and later kinds are not known to.
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    pub(super) fn table_of(&mut self, change: &Change<'_>) -> rusqlite::Result<Rc<DataTable>> {
+        self.tables
+            .of(&self.connection, self.guard.link, change.table)
     }
 
     /// Whether nothing newer is there. A tombstone that is not newer is removed.
-    fn revive(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<bool> {
+    pub(super) fn revive(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<bool> {
         let key = change.key;
         match self.tombstones.version(&self.connection, table.id, key)? {
             Some(deleted) if deleted > change.version => Ok(false),
@@ -220,7 +248,12 @@ impl Store {
         }
     }
 
-    fn put(&self, table: &DataTable, change: &Change<'_>, value: &str) -> rusqlite::Result<()> {
+    pub(super) fn put(
+        &self,
+        table: &DataTable,
+        change: &Change<'_>,
+        value: &str,
+    ) -> rusqlite::Result<()> {
         if !self.revive(table, change)? {
             return Ok(());
         }
@@ -243,24 +276,33 @@ impl Store {
         Ok(())
     }
 
-    fn patch(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<()> {
+    fn patch(
+        &self,
+        table: &DataTable,
+        change: &Change<'_>,
+    ) -> rusqlite::Result<Option<Undecodable>> {
         let key = change.key;
         let changes = change.value_or(NO_CHANGES);
         let mut read = self.connection.prepare_cached(&table.read)?;
-        let mut rows = read.query([key])?;
+        let mut rows = read.query(params![key, LARGE])?;
         let Some(row) = rows.next()? else {
-            return self.put(table, change, changes);
+            return self.put(table, change, changes).map(|()| None);
         };
         let version: f64 = row.get(0)?;
         if version > change.version {
-            return self.mark(table, key);
+            return self.mark(table, key).map(|()| None);
         }
-        let old = row.get_ref(1)?.as_str()?;
-        let merged = patch::merge(old, changes).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error))
-        })?;
+        let old = row.get_ref(1)?.as_str_or_null()?;
+        let Some(old) = old.filter(|_| changes.len() <= LARGE) else {
+            drop(rows);
+            return self.patch_large(table, change);
+        };
+        let merged = match patch::merge(old, changes) {
+            Ok(merged) => merged,
+            Err(error) => return not_merged(error).map(Some),
+        };
         drop(rows);
-        self.put(table, change, &merged)
+        self.put(table, change, &merged).map(|()| None)
     }
 
     fn remove(&mut self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<()> {
@@ -291,7 +333,7 @@ impl Store {
     }
 
     /// The publisher has this record, although its entry changes nothing here.
-    fn mark(&self, table: &DataTable, key: &[u8]) -> rusqlite::Result<()> {
+    pub(super) fn mark(&self, table: &DataTable, key: &[u8]) -> rusqlite::Result<()> {
         if self.link.copy.is_active() {
             self.connection
                 .prepare_cached(&table.mark)?
@@ -300,7 +342,7 @@ impl Store {
         Ok(())
     }
 
-    fn on_skipped(&mut self, skipped: &Skipped<'_>) -> rusqlite::Result<()> {
+    pub(super) fn on_skipped(&mut self, skipped: &Skipped<'_>) -> rusqlite::Result<()> {
         let id = self.guard.link;
         self.link.skipped += 1;
         self.link.skipped_changed = true;
@@ -430,7 +472,9 @@ mod tests {
                 let Event::Records(records) = event else {
                     panic!("{event:?}");
                 };
-                records.iter().for_each(|record| batch.record(&record));
+                records
+                    .iter()
+                    .for_each(|record| assert!(batch.record(&record)));
             }
             batch
         };

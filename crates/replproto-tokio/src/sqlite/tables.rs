@@ -7,6 +7,8 @@ use std::sync::Arc;
 use replproto_core::Table;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::error::Refusal;
+use super::large::STAGE;
 use super::schema::PREFIX;
 
 /// One replicated table and the statements for it. It has the live records and nothing else, so that a plain `SELECT` is
@@ -17,8 +19,14 @@ pub(super) struct DataTable {
     pub(super) id: i64,
     /// Stores a record unless a newer version is there: key, id, version, origin, user, expires_at, copy, record.
     pub(super) put: String,
-    /// Version and text of a record: key.
+    /// Stores a record that is new, with what has been staged: key, id, version, origin, user, expires_at, copy, staged row.
+    pub(super) put_staged: String,
+    /// Version and text of a record, no text if it is longer: key, longest text.
     pub(super) read: String,
+    /// The length of the text of a record: key.
+    pub(super) length: String,
+    /// The text of a record: key.
+    pub(super) text: String,
     /// The version of a record: key.
     pub(super) version: String,
     /// Removes a record that is not newer, and tells its version: key, version.
@@ -41,7 +49,16 @@ impl DataTable {
                  expires_at = excluded.expires_at, copy = excluded.copy, record = excluded.record \
                  WHERE version <= excluded.version"
             ),
-            read: format!("SELECT version, record FROM {table} WHERE key = ?1"),
+            put_staged: format!(
+                "INSERT INTO {table} (key, id, version, origin, user, expires_at, copy, record) \
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(json AS TEXT) FROM {STAGE} WHERE id = ?8"
+            ),
+            read: format!(
+                "SELECT version, CASE WHEN octet_length(record) <= ?2 THEN record END \
+                 FROM {table} WHERE key = ?1"
+            ),
+            length: format!("SELECT octet_length(record) FROM {table} WHERE key = ?1"),
+            text: format!("SELECT record FROM {table} WHERE key = ?1"),
             version: format!("SELECT version FROM {table} WHERE key = ?1"),
             remove: format!(
                 "DELETE FROM {table} WHERE key = ?1 AND version <= ?2 RETURNING version"
@@ -136,37 +153,67 @@ fn open(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<Data
 }
 
 fn register(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<(i64, String)> {
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Refusal::LongName { length: name.len() }.into());
+    }
+    let last: i64 = connection
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM _replproto_table")?
+        .query_row([], |row| row.get(0))?;
+    if last >= TABLES_MAX {
+        return Err(Refusal::TooManyTables.into());
+    }
+    let id = last + 1;
     let database: String = connection.query_row(
         "SELECT database FROM _replproto_link WHERE id = ?1",
         [link],
         |row| row.get(0),
     )?;
+    // Both of SQLite's own look a name up, where a query of its schema would go through all of it.
     let mut is_taken = connection.prepare_cached(
-        "SELECT 1 FROM sqlite_master WHERE name = ?1 COLLATE NOCASE
+        "SELECT 1 FROM pragma_table_xinfo(?1) UNION ALL SELECT 1 FROM pragma_index_xinfo(?1)
          UNION ALL SELECT 1 FROM _replproto_table WHERE sql_name = ?1",
     )?;
     let mut attempt = 0;
     let sql_name = loop {
-        let candidate = sql_name(name, &database, attempt);
+        let candidate = sql_name(name, &database, id, attempt);
         if !is_reserved(&candidate) && !is_taken.exists([&candidate])? {
             break candidate;
         }
         attempt += 1;
     };
     connection.execute(
-        "INSERT INTO _replproto_table (link, name, sql_name) VALUES (?1, ?2, ?3)",
-        params![link, name, sql_name],
+        "INSERT INTO _replproto_table (id, link, name, sql_name) VALUES (?1, ?2, ?3, ?4)",
+        params![id, link, name, sql_name],
     )?;
-    Ok((connection.last_insert_rowid(), sql_name))
+    Ok((id, sql_name))
 }
+
+/// How many replicated tables one file can hold: SQLite keeps its schema in memory, 5 KiB or so for a table of ours, and goes
+/// through all of it for each new one.
+pub(super) const TABLES_MAX: i64 = 4096;
+
+/// Longest name of a replicated table, in bytes. Those of publishers are far shorter.
+pub(super) const NAME_BYTES_MAX: usize = 1024;
+
+/// How much of a name is part of the SQL name, in bytes: it is in each statement.
+const SQL_NAME_BYTES_MAX: usize = 128;
 
 /// A name for an SQL table, the best ones first: its own name, the name with its database, then numbered ones. SQLite does
 /// not tell capital letters from small ones and reserves a prefix, and a file can hold the same table of several links.
-fn sql_name(name: &str, database: &str, attempt: u64) -> String {
+///
+/// `id` is that of the new table alone, so one of the first numbered names is free unless tables have been given just these
+/// names: the search does not grow with the number of tables.
+fn sql_name(name: &str, database: &str, id: i64, attempt: u64) -> String {
+    let short = &name[..name.floor_char_boundary(SQL_NAME_BYTES_MAX)];
     let name = match attempt {
-        0 => name.to_owned(),
-        1 => format!("{database}.{name}"),
-        number => format!("t{number}.{name}"),
+        0 => short.to_owned(),
+        1 => {
+            let database = &database[..database.floor_char_boundary(SQL_NAME_BYTES_MAX)];
+            format!("{database}.{short}")
+        }
+        2 => format!("t2.{short}"),
+        3 => format!("t{id}.{short}"),
+        number => format!("t{id}-{number}.{short}"),
     };
     // SQLite's parser stops at a NUL.
     name.replace('\0', "\u{fffd}")
@@ -190,8 +237,10 @@ mod tests {
 
     #[test]
     fn the_own_name_comes_first() {
-        let names = [0, 1, 2].map(|attempt| sql_name("Dog", "data", attempt));
-        assert_eq!(names, ["Dog", "data.Dog", "t2.Dog"]);
+        let names = [0, 1, 2, 3, 4].map(|attempt| sql_name("Dog", "data", 7, attempt));
+        assert_eq!(names, ["Dog", "data.Dog", "t2.Dog", "t7.Dog", "t7-4.Dog"]);
+        let long = sql_name(&"\u{e9}".repeat(200), "data", 7, 0);
+        assert_eq!(long, "\u{e9}".repeat(64));
     }
 
     #[test]
@@ -205,6 +254,6 @@ mod tests {
     #[test]
     fn any_name_can_be_quoted() {
         assert_eq!(quote("a\"b"), "\"a\"\"b\"");
-        assert_eq!(sql_name("a\0b", "d", 0), "a\u{fffd}b");
+        assert_eq!(sql_name("a\0b", "d", 1, 0), "a\u{fffd}b");
     }
 }

@@ -10,6 +10,9 @@ use crate::testing::{
     schema,
 };
 
+mod large;
+mod names;
+
 fn options() -> SqliteOptions {
     SqliteOptions::new("node-a:9933", "data")
 }

@@ -1,15 +1,12 @@
 //! Numbers as text.
 
-use alloc::string::String;
-use core::fmt::Write;
-
-use super::{JsonStyle, push_hex};
+use super::{JsonStyle, Out, push_formatted, push_hex};
 
 /// Integers with this absolute value and below are exact.
 const SAFE_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// Appends a number.
-pub(crate) fn push_number(out: &mut String, value: f64, style: JsonStyle) {
+pub(crate) fn push_number(out: &mut impl Out, value: f64, style: JsonStyle) {
     let whole = value as i64;
     if value.abs() <= SAFE_INTEGER_MAX && whole as f64 == value && !is_minus_zero(value) {
         push_integer(out, whole);
@@ -31,13 +28,13 @@ fn is_minus_zero(value: f64) -> bool {
 }
 
 /// Appends an integer.
-pub(super) fn push_integer(out: &mut String, value: impl itoa::Integer) {
+pub(super) fn push_integer(out: &mut impl Out, value: impl itoa::Integer) {
     out.push_str(itoa::Buffer::new().format(value));
 }
 
 /// Appends a finite number as core prints it for debugging: of its formats the one with exponents and with ".0" for -0 and
 /// large integers.
-fn push_natural(out: &mut String, value: f64) {
+fn push_natural(out: &mut impl Out, value: f64) {
     if (1e-4..1e16).contains(&value.abs()) {
         // The same text, ten times as fast, except where two are equally near.
         let mut buffer = zmij::Buffer::new();
@@ -46,8 +43,7 @@ fn push_natural(out: &mut String, value: f64) {
             return out.push_str(text);
         }
     }
-    // Writing to a `String` fails only if the value's own formatting does, which that of numbers does not.
-    let _ = write!(out, "{value:?}");
+    push_formatted(out, format_args!("{value:?}"));
 }
 
 /// No number from 0.0001 on takes more: 17, and three zeros before them. Nearly all take more bits.
@@ -70,7 +66,7 @@ fn is_between_two(value: f64, text: &str) -> bool {
 }
 
 /// Appends a number as JavaScript's `String(value)` does, except that -0 keeps its sign.
-pub(crate) fn push_js_number(out: &mut String, value: f64) {
+pub(crate) fn push_js_number(out: &mut impl Out, value: f64) {
     if value.is_nan() {
         return out.push_str("NaN");
     }
@@ -93,11 +89,11 @@ pub(crate) fn push_js_number(out: &mut String, value: f64) {
             let zeros = (exponent as usize).saturating_sub(rest.len());
             out.push_str(first);
             out.push_str(rest);
-            out.extend(core::iter::repeat_n('0', zeros));
+            push_zeros(out, zeros);
         }
         -6..0 => {
             out.push_str("0.");
-            out.extend(core::iter::repeat_n('0', (-exponent - 1) as usize));
+            push_zeros(out, (-exponent - 1) as usize);
             out.push_str(first);
             out.push_str(rest);
         }
@@ -109,10 +105,17 @@ pub(crate) fn push_js_number(out: &mut String, value: f64) {
     }
 }
 
+fn push_zeros(out: &mut impl Out, count: usize) {
+    for _ in 0..count {
+        out.push('0');
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::format;
+    use alloc::string::String;
     use proptest::prelude::*;
 
     fn number(value: f64, style: JsonStyle) -> String {
