@@ -9,6 +9,8 @@ use replproto_core::{
     TableDefinition,
 };
 
+use super::alloc::{for_link, live_of_link};
+
 /// What a publisher says before its first batch: node ids 0 and 3, and the table 5.
 pub(crate) fn handshake() -> [Message; 4] {
     let definition = |table: &str| TableDefinition {
@@ -88,6 +90,35 @@ pub(crate) fn configure(options: u8) -> (Config, Start) {
     (config, start)
 }
 
+/// What is allocated on behalf of a link is never more than the core's formula.
+pub(crate) struct Account {
+    /// What there was before.
+    before: u64,
+    bound: u64,
+}
+
+impl Account {
+    /// The largest part that is fed.
+    const PART: u64 = 256 << 10;
+
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            before: live_of_link(),
+            bound: config.memory_bound(Self::PART).total(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        let live = live_of_link().saturating_sub(self.before);
+        assert!(
+            live <= self.bound,
+            "{live} bytes on behalf of the link, {} at most",
+            self.bound
+        );
+    }
+}
+
 pub(crate) struct Host<F> {
     config: Config,
     receiver: Receiver,
@@ -95,6 +126,9 @@ pub(crate) struct Host<F> {
     is_lazy: bool,
     largest: u64,
     message: u64,
+    /// What was handed out and is not answered.
+    held: Vec<Command>,
+    account: Account,
     /// How many commands there were.
     pub(crate) commands: usize,
     is_closed: bool,
@@ -107,7 +141,9 @@ impl<F: FnMut(&Command)> Host<F> {
     pub(crate) fn new(options: u8, observe: F) -> Self {
         let (config, start) = configure(options);
         let now = Instant::from_micros(1);
-        let receiver = Receiver::new(config.clone(), start, Epoch(1), now).expect("valid");
+        let account = Account::new(&config);
+        let receiver = for_link(|| Receiver::new(config.clone(), start, Epoch(1), now));
+        let receiver = receiver.expect("valid");
         let mut host = Self {
             config,
             receiver,
@@ -115,6 +151,8 @@ impl<F: FnMut(&Command)> Host<F> {
             is_lazy: options & option::LAZY != 0,
             largest: 0,
             message: 0,
+            held: Vec::new(),
+            account,
             commands: 0,
             is_closed: false,
             observe,
@@ -130,7 +168,8 @@ impl<F: FnMut(&Command)> Host<F> {
     }
 
     fn input(&mut self, input: Input) {
-        self.receiver.handle(self.now, input).expect("no misuse");
+        for_link(|| self.receiver.handle(self.now, input)).expect("no misuse");
+        self.account.check();
     }
 
     /// Feeds a part of a message, and does all that follows from it.
@@ -143,6 +182,8 @@ impl<F: FnMut(&Command)> Host<F> {
         if last {
             self.message = 0;
         }
+        // Memory of its own, as from a socket.
+        let bytes = for_link(|| Bytes::copy_from_slice(&bytes));
         self.input(Input::Message { bytes, last });
         self.drive();
     }
@@ -150,8 +191,9 @@ impl<F: FnMut(&Command)> Host<F> {
     fn drive(&mut self) {
         let mut answers = Vec::new();
         loop {
-            let Some(command) = self.receiver.poll_command() else {
+            let Some(command) = for_link(|| self.receiver.poll_command()) else {
                 if !answers.is_empty() {
+                    self.held.clear();
                     for answer in answers.drain(..) {
                         self.input(answer);
                     }
@@ -163,9 +205,11 @@ impl<F: FnMut(&Command)> Host<F> {
             assert!(!self.is_closed, "a command after the close");
             self.commands += 1;
             (self.observe)(&command);
-            self.answer(command, &mut answers);
+            self.answer(&command, &mut answers);
+            self.held.push(command);
             self.check();
             if !self.is_lazy {
+                self.held.clear();
                 for answer in answers.drain(..) {
                     self.input(answer);
                 }
@@ -178,7 +222,7 @@ impl<F: FnMut(&Command)> Host<F> {
         );
     }
 
-    fn answer(&mut self, command: Command, answers: &mut Vec<Input>) {
+    fn answer(&mut self, command: &Command, answers: &mut Vec<Input>) {
         match command {
             Command::Event(event) => {
                 answers.push(Input::Consumed {
@@ -190,7 +234,7 @@ impl<F: FnMut(&Command)> Host<F> {
                         answers.push(Input::Committed(checkpoint.id));
                     }
                     Event::Records(records) => {
-                        for record in &records {
+                        for record in records {
                             // Reading must end, whatever it finds.
                             let _ = record.key();
                             if let Some(Ok(value)) = record.value().map(|value| value.decode()) {
@@ -203,11 +247,11 @@ impl<F: FnMut(&Command)> Host<F> {
             }
             Command::BlobChunk { blob, bytes, last } => {
                 answers.push(Input::BlobWritten {
-                    blob,
+                    blob: *blob,
                     bytes: bytes.len() as u64,
                 });
-                if last {
-                    answers.push(Input::BlobSaved(blob));
+                if *last {
+                    answers.push(Input::BlobSaved(*blob));
                 }
             }
             Command::Close(_) => self.is_closed = true,
@@ -216,6 +260,7 @@ impl<F: FnMut(&Command)> Host<F> {
     }
 
     fn check(&self) {
+        self.account.check();
         let (receiver, flow) = (&self.receiver, &self.config.flow);
         assert_eq!(receiver.poll_timeout().is_none(), self.is_closed);
         assert!(receiver.events_out() <= flow.consumer.high.items + 1);

@@ -6,13 +6,15 @@
 mod choices;
 mod shadow;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use replproto_core::{CommitId, Epoch, Input, Instant, Misuse, Receiver};
+use replproto_core::{Command, CommitId, Epoch, Event, Input, Instant, Misuse, Receiver};
 
 use super::alloc;
-use super::host::configure;
+use super::alloc::for_link;
+use super::host::{Account, configure};
 use choices::Choices;
 use shadow::Shadow;
 
@@ -45,6 +47,9 @@ struct Link {
     receiver: Receiver,
     shadow: Shadow,
     now: Instant,
+    account: Account,
+    /// Events that are not consumed to their end, oldest first, with how much of them is left.
+    held: VecDeque<(u64, Event)>,
 }
 
 impl Link {
@@ -52,11 +57,14 @@ impl Link {
         let (config, start) = configure(options);
         let now = Instant::from_micros(1_000_000);
         let shadow = Shadow::new(&config, &start);
-        let receiver = Receiver::new(config, start, EPOCH, now).expect("valid");
+        let account = Account::new(&config);
+        let receiver = for_link(|| Receiver::new(config, start, EPOCH, now)).expect("valid");
         let mut link = Self {
             receiver,
             shadow,
             now,
+            account,
+            held: VecDeque::new(),
         };
         link.input(Input::Connected);
         link
@@ -75,6 +83,7 @@ impl Link {
             4 => {
                 let events = u64::from(choices.next().unwrap_or(0)).min(self.shadow.events_out);
                 self.shadow.events_out -= events;
+                self.release(events);
                 self.input(Input::Consumed { events });
             }
             5 => {
@@ -147,7 +156,23 @@ impl Link {
     }
 
     fn input(&mut self, input: Input) {
-        self.receiver.handle(self.now, input).expect("no misuse");
+        for_link(|| self.receiver.handle(self.now, input)).expect("no misuse");
+        self.account.check();
+    }
+
+    /// So many events are consumed.
+    fn release(&mut self, events: u64) {
+        let mut left = events;
+        while left > 0
+            && let Some((count, _)) = self.held.front_mut()
+        {
+            let taken = left.min(*count);
+            left -= taken;
+            *count -= taken;
+            if *count == 0 {
+                self.held.pop_front();
+            }
+        }
     }
 
     fn message(&mut self, message: Vec<u8>) {
@@ -159,13 +184,15 @@ impl Link {
             return;
         }
         self.shadow.part(part.len() as u64, last);
-        let bytes = Bytes::from(part);
+        let bytes = for_link(|| Bytes::copy_from_slice(&part));
         self.input(Input::Message { bytes, last });
     }
 
     fn poll(&mut self, most: usize) {
         for _ in 0..most {
-            let Some(command) = self.receiver.poll_command() else {
+            let command = for_link(|| self.receiver.poll_command());
+            self.account.check();
+            let Some(command) = command else {
                 let is_due = self
                     .receiver
                     .poll_timeout()
@@ -177,6 +204,9 @@ impl Link {
                 break;
             };
             self.shadow.observe(&command);
+            if let Command::Event(event) = command {
+                self.held.push_back((event.count(), event));
+            }
             self.check();
         }
         assert_eq!(self.receiver.is_closed(), self.shadow.is_closed);

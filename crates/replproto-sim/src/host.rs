@@ -56,6 +56,8 @@ pub(crate) struct Host {
     /// The last place of a copy, in its order, that was handed out.
     last_row: Option<Place>,
     pub(crate) queue: VecDeque<Item>,
+    /// Events that are not consumed to their end, oldest first, with how much of them is left.
+    pub(crate) held: VecDeque<(u64, Event)>,
     pub(crate) staged: Vec<Step>,
     pub(crate) blobs: BTreeMap<BlobId, Blob>,
     /// The copy that rows belong to, as far as it was handed out.
@@ -80,9 +82,25 @@ impl Host {
             has_start,
             last_row: None,
             queue: VecDeque::new(),
+            held: VecDeque::new(),
             staged: Vec::new(),
             blobs: BTreeMap::new(),
             handed_pass: None,
+        }
+    }
+
+    /// So many events are consumed.
+    pub(crate) fn release(&mut self, events: u64) {
+        let mut left = events;
+        while left > 0
+            && let Some((count, _)) = self.held.front_mut()
+        {
+            let taken = left.min(*count);
+            left -= taken;
+            *count -= taken;
+            if *count == 0 {
+                self.held.pop_front();
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! A publisher that sends anything: what it would have sent, but damaged, repeated, cut off or replaced.
 
 use bytes::{Bytes, BytesMut};
-use replproto_core::wire::message::{ChunkHeader, NodeName};
+use replproto_core::wire::message::{ChunkHeader, NodeName, TableStructure};
 use replproto_core::wire::{BatchBuilder, Message};
-use replproto_core::{Sequence, WallTime};
+use replproto_core::{Attribute, Sequence, TableDefinition, WallTime};
 
 use crate::peer::Outgoing;
 use crate::rng::Rng;
@@ -12,7 +12,7 @@ use crate::rng::Rng;
 pub(crate) fn corrupt(message: Outgoing, rng: &mut Rng) -> Vec<Outgoing> {
     let Outgoing { bytes, reached } = message;
     let with = |bytes: Bytes| Outgoing { bytes, reached };
-    match rng.below(8) {
+    match rng.below(11) {
         0 => vec![with(flip(&bytes, rng))],
         1 => {
             let length = rng.below(bytes.len() as u64 + 1) as usize;
@@ -30,7 +30,71 @@ pub(crate) fn corrupt(message: Outgoing, rng: &mut Rng) -> Vec<Outgoing> {
             longer.extend_from_slice(&rng.next().to_be_bytes());
             vec![with(longer.freeze())]
         }
+        6 | 7 => flood(rng).into_iter().map(with).collect(),
         _ => vec![with(bytes), with(invented(rng))],
+    }
+}
+
+/// Many messages of one kind, or few large ones, that leave as much as they can behind.
+fn flood(rng: &mut Rng) -> Vec<Bytes> {
+    let kind = rng.below(8);
+    let count = if rng.chance(500) { 250 } else { 20 };
+    (0..count)
+        .map(|_| {
+            let word = format!("{:x}", rng.next());
+            let message = match kind {
+                // Blobs that cannot be read, which is told at length; or that begin and then fail, or end.
+                0..=2 => Message::BlobChunk {
+                    header: ChunkHeader {
+                        error: (kind == 0).then(|| word.repeat(2000)),
+                        error_code: (kind == 0).then(|| word.repeat(500)),
+                        finished: kind < 2,
+                        file: word,
+                        ..ChunkHeader::default()
+                    },
+                    body: Bytes::from_static(b"x"),
+                },
+                // Ever new tables, by their own names or by new names of one id; and definitions that are large.
+                3 => Message::Schema {
+                    tables: (0..20)
+                        .map(|n| definition(format!("{word}{n}"), 0))
+                        .collect(),
+                    database: "data".into(),
+                    request: None,
+                },
+                4 => Message::TableStructure(TableStructure {
+                    definition: definition(word, 10),
+                    table: 7,
+                    ..TableStructure::default()
+                }),
+                5 => Message::Schema {
+                    tables: vec![definition("Dog".into(), 1500)],
+                    database: "data".into(),
+                    request: None,
+                },
+                6 => Message::NodeMap {
+                    ids: (0..1500).map(|id| (format!("{word}{id}"), id)).collect(),
+                    subscribed: Vec::new(),
+                },
+                _ => Message::ResidencyList {
+                    nodes: vec![word; 100],
+                    id: rng.next() as u32,
+                },
+            };
+            message.encode().into()
+        })
+        .collect()
+}
+
+fn definition(table: String, attributes: u32) -> TableDefinition {
+    let attribute = |number| Attribute {
+        name: format!("a{number}"),
+        ..Attribute::default()
+    };
+    TableDefinition {
+        table,
+        attributes: (0..attributes).map(attribute).collect(),
+        ..TableDefinition::default()
     }
 }
 

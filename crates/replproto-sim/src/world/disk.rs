@@ -140,6 +140,7 @@ impl World {
         };
         let events = most.min(host.queue.len() as u64);
         let items: Vec<Item> = host.queue.drain(..events as usize).collect();
+        host.release(events);
         self.input(Input::Consumed { events })?;
         for item in items {
             self.apply(item);

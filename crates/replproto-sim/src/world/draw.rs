@@ -5,6 +5,7 @@ use std::time::Duration;
 use replproto_core::config::{Mode, TableFilter, Timeouts};
 use replproto_core::{Backoff, BlobTries, Config, Epoch, Instant, Reconnect, Sequence, Start};
 
+use super::account::Account;
 use super::checks::Checks;
 use super::disk::Disk;
 use super::heap::Heap;
@@ -98,7 +99,11 @@ impl World {
         } else {
             Start::At(Sequence(1.0))
         };
-        let config = draw_config(&mut rng, drawn.is_old);
+        let mut config = draw_config(&mut rng, drawn.is_old);
+        if faults.has(Fault::Hostile) {
+            tighten(&mut config);
+        }
+        let account = Account::new(&config);
         let memory = Memory::new(&mut Rng::named(options.seed, "memory"));
         let contents = Contents::new(options.blob_bytes);
         let mut world = Self {
@@ -119,6 +124,7 @@ impl World {
             network: Network::default(),
             disk: Disk::default(),
             memory,
+            account,
             is_delivering: false,
             is_consuming: false,
             tick_at: None,
@@ -174,6 +180,25 @@ fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
         config.timeouts = short_timeouts();
     }
     config
+}
+
+/// Bounds that a flood can pass, if anything of it is not counted.
+fn tighten(config: &mut Config) {
+    config.limits.record = 64 << 10;
+    config.limits.command = 256 << 10;
+    config.limits.context = 256 << 10;
+    config.limits.open_blobs = 64;
+    config.limits.blob_references = 500;
+    config.limits.finished_blobs = config.limits.finished_blobs.min(256);
+    let flow = &mut config.flow;
+    for marks in [&mut flow.inbound, &mut flow.consumer, &mut flow.blobs] {
+        marks.high.bytes = marks.high.bytes.min(64 << 10);
+        marks.low.bytes = marks.low.bytes.min(32 << 10);
+    }
+    flow.blobs.high.items = flow.blobs.high.items.min(20);
+    flow.blobs.low.items = flow.blobs.low.items.min(10);
+    // What an event costs is to pause reading, and not how many there are.
+    flow.consumer.high.items = 1000;
 }
 
 /// So short that every one of them comes into play.

@@ -40,6 +40,7 @@ impl World {
         hold("canary", !self.options.canary || self.epoch < 2, || {
             "a link was dialled twice".into()
         })?;
+        self.account.begin();
         let receiver = Receiver::new(self.config.clone(), start.clone(), epoch, now)
             .map_err(|error| Violation::new("config", error))?
             .with_blob_tries(self.tries.clone());
@@ -234,7 +235,13 @@ impl World {
             _ => {}
         }
         match &mut self.host {
-            Some(host) => host.queue(event, &mut self.peer.expected),
+            Some(host) => {
+                self.account.hear(&event)?;
+                // It is kept as it is until it is consumed, as any application does.
+                host.queue(event.clone(), &mut self.peer.expected)?;
+                host.held.push_back((event.count(), event));
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! The world: a clock, a heap of events, and everything that they happen to.
 
+mod account;
 mod checks;
 mod disk;
 mod draw;
@@ -16,6 +17,7 @@ use replproto_core::{
     BlobId, BlobTries, CommitId, Config, Input, Instant, Receiver, Reconnect, Start,
 };
 
+use crate::alloc::for_link;
 use crate::coverage::{self, Coverage};
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
@@ -29,6 +31,7 @@ use crate::rules;
 use crate::source::{Contents, Source};
 use crate::store::Store;
 use crate::trace::{Trace, Words};
+use account::Account;
 use checks::Checks;
 use disk::Disk;
 use draw::{Dice, Drawn};
@@ -42,6 +45,9 @@ pub use report::Report;
 /// the log.
 const EVENTS_TO_CONVERGE: u64 = 100_000;
 const EVENTS_PER_TRANSACTION: u64 = 500;
+
+/// So long nothing is consumed when a flood comes.
+const FLOOD_MICROS: u64 = 2_000_000;
 
 /// How late a busy host comes for a deadline, at most.
 const LATEST_MICROS: u64 = 20_000;
@@ -95,6 +101,7 @@ pub struct World {
     network: Network,
     disk: Disk,
     memory: Memory,
+    account: Account,
     is_delivering: bool,
     is_consuming: bool,
     tick_at: Option<u64>,
@@ -311,8 +318,9 @@ impl World {
         if !host.receiver.is_closing() {
             host.model.told(&input, now);
         }
-        let handled = host.receiver.handle(now, input);
+        let handled = for_link(|| host.receiver.handle(now, input));
         handled.map_err(|misuse| Violation::new("contract", misuse))?;
+        self.account.check(host.receiver.retained_bytes())?;
         host.model.check(&host.receiver)
     }
 
@@ -324,7 +332,8 @@ impl World {
             && patience > 0
         {
             patience -= 1;
-            if let Some(command) = host.receiver.poll_command() {
+            if let Some(command) = for_link(|| host.receiver.poll_command()) {
+                self.account.check(host.receiver.retained_bytes())?;
                 host.model.observe(&command)?;
                 host.model.check(&host.receiver)?;
                 self.coverage.pause(host.receiver.pause_reasons());
@@ -368,7 +377,12 @@ impl World {
             if is_hostile && self.dice.network.chance(20) {
                 self.coverage.strike(Fault::Hostile);
                 self.distrust();
-                for message in hostile::corrupt(message, &mut self.dice.network) {
+                let messages = hostile::corrupt(message, &mut self.dice.network);
+                if messages.len() > 2 {
+                    // A flood does most when nobody takes what comes.
+                    self.stalled_until = self.now + FLOOD_MICROS;
+                }
+                for message in messages {
                     self.network.send(message, is_split, &mut self.dice.network);
                 }
             } else {
