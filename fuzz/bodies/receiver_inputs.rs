@@ -102,6 +102,11 @@ impl Link {
                     self.input(Input::BlobSaved(blob));
                 }
             }
+            8 if step & 0x10 != 0 => {
+                if let Some(blob) = self.shadow.abort(choices.next()) {
+                    self.input(Input::BlobAborted(blob));
+                }
+            }
             8 => {
                 if let Some(blob) = self.shadow.fail(choices.next()) {
                     let why = "the disk is full".into();

@@ -22,7 +22,9 @@ pub enum Command {
     /// Hand this to the application, which answers with [`Input::Consumed`](crate::Input::Consumed) and, where the event
     /// has an id, with [`Input::Committed`](crate::Input::Committed).
     Event(Event),
-    /// The first sign of a transfer: make room for a blob. Its bytes follow.
+    /// The first sign of a transfer: make room for a blob. Its bytes follow. While the link is open each transfer is ended by
+    /// exactly one answer: [`Input::BlobSaved`](crate::Input::BlobSaved), [`Input::BlobFailed`](crate::Input::BlobFailed), or
+    /// after an [`AbortBlob`](Self::AbortBlob) [`Input::BlobAborted`](crate::Input::BlobAborted).
     OpenBlob {
         /// The transfer.
         blob: BlobId,
@@ -42,8 +44,10 @@ pub enum Command {
         /// The blob ends here.
         last: bool,
     },
-    /// Throw away what there is of this blob, with any of its chunks that are still waiting to be written. No answer
-    /// is expected.
+    /// Throw away what there is of this blob, with any of its chunks that are still waiting to be written. Answered with
+    /// [`Input::BlobAborted`](crate::Input::BlobAborted) once nothing of it is at work any more; a
+    /// [`Input::BlobFailed`](crate::Input::BlobFailed) that was given before this command was seen is an answer too.
+    /// For [`AbortReason::Close`] the link waits for no answer.
     AbortBlob {
         /// The transfer.
         blob: BlobId,

@@ -202,7 +202,8 @@ pub struct FlowControl {
     pub consumer: Marks,
     /// Transactions and checkpoints that are out and not durable.
     pub commits: Marks,
-    /// Bytes of blobs that are out and not written. Items are chunks, and transfers that have ended and are not saved.
+    /// Bytes of blobs that are out and not written. Items are chunks, and transfers of which nothing more is to come and that
+    /// the store has not answered for: those that are being saved, and those that are being thrown away.
     pub blobs: Marks,
 }
 

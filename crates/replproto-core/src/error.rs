@@ -53,6 +53,9 @@ pub enum Misuse {
     /// A blob was saved although its last chunk was never handed out.
     #[error("blob {0} was saved before its last chunk was handed out")]
     SavedTooSoon(BlobId),
+    /// A blob was aborted although nobody has asked for it.
+    #[error("blob {0} was aborted without Command::AbortBlob")]
+    AbortedUnasked(BlobId),
     /// Messages keep being fed although the link is paused. Wait for
     /// [`Receiver::is_paused`](crate::Receiver::is_paused) to be false and feed this one again.
     #[error("a message was fed while the link is paused and holds {retained} bytes already")]

@@ -75,6 +75,9 @@ pub enum Input {
         /// The store's own words, for the report.
         why: String,
     },
+    /// Nothing of a transfer that was to be thrown away ([`Command::AbortBlob`](crate::Command::AbortBlob)) is at work or held
+    /// any more. Until then it counts as work that is out.
+    BlobAborted(BlobId),
     /// The host could not decode the value of this many records, and has passed over them.
     Skipped {
         /// How many records.
@@ -121,6 +124,7 @@ impl fmt::Debug for Input {
             Self::BlobWritten { blob, bytes } => write!(f, "BlobWritten({blob}, {bytes} bytes)"),
             Self::BlobSaved(blob) => write!(f, "BlobSaved({blob})"),
             Self::BlobFailed { blob, why } => write!(f, "BlobFailed({blob}, {why:?})"),
+            Self::BlobAborted(blob) => write!(f, "BlobAborted({blob})"),
             Self::Skipped { records } => write!(f, "Skipped({records} records)"),
             Self::Ready => f.write_str("Ready"),
             Self::NotReady => f.write_str("NotReady"),

@@ -55,7 +55,8 @@
 //! * **I4** No pause waits for bytes that are behind it on the same socket. An open link always has a deadline.
 //! * **I5** What is confirmed to the peer is durable: blobs first, then the cursor, then the confirmation. A cursor covers a
 //!   prefix of settled transactions and never goes back.
-//! * **I6** Each blob that is opened is saved, fails or is aborted, once. One failure is one event.
+//! * **I6** Each blob that is opened is saved, fails or is aborted, once, and is charged until the host says so. One failure
+//!   is one event.
 //! * **I7** [`Command::Close`] is the last command and comes once. After it, nothing is held.
 //! * **I8** Work and memory are linear in the bytes received, however the peer cut them and whatever they claim.
 //!

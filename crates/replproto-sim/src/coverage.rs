@@ -36,7 +36,7 @@ impl LinkState {
 }
 
 /// The kinds of inputs, in the order of [`kind`].
-const INPUTS: [&str; 20] = [
+const INPUTS: [&str; 21] = [
     "connected",
     "peer_closed",
     "transport_lost",
@@ -56,6 +56,7 @@ const INPUTS: [&str; 20] = [
     "drain",
     "shutdown",
     "allowance",
+    "blob_aborted",
     "tick",
 ];
 
@@ -80,7 +81,8 @@ pub(crate) const fn kind(input: &Input) -> usize {
         Input::Drain { .. } => 16,
         Input::Shutdown => 17,
         Input::Allowance { .. } => 18,
-        _ => 19,
+        Input::BlobAborted(_) => 19,
+        _ => 20,
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Shadow {
     blobs: BTreeMap<BlobId, Blob>,
     /// Transfers that the host has saved or given up.
     answered: BTreeSet<BlobId>,
+    /// Transfers that it was told to throw away, and has not answered for.
+    aborted: Vec<BlobId>,
     paused: BTreeSet<PauseReason>,
     largest: u64,
     message: u64,
@@ -51,6 +53,7 @@ impl Shadow {
             handed: start,
             blobs: BTreeMap::new(),
             answered: BTreeSet::new(),
+            aborted: Vec::new(),
             paused: BTreeSet::new(),
             largest: 0,
             message: 0,
@@ -104,6 +107,12 @@ impl Shadow {
         Some(self.answer(id))
     }
 
+    /// Has thrown away one of the transfers that it was told to.
+    pub(super) fn abort(&mut self, which: Option<u8>) -> Option<BlobId> {
+        let index = usize::from(which?).checked_rem(self.aborted.len())?;
+        Some(self.aborted.swap_remove(index))
+    }
+
     fn answer(&mut self, id: BlobId) -> BlobId {
         self.blobs.remove(&id);
         self.answered.insert(id);
@@ -134,6 +143,9 @@ impl Shadow {
                 let is_late = self.answered.remove(blob);
                 let is_open = self.blobs.remove(blob).is_some();
                 assert!(is_open || is_late, "I6: {blob} ended before");
+                if is_open {
+                    self.aborted.push(*blob);
+                }
             }
             Command::Transmit(bytes) => {
                 if let Ok(Message::CommittedUpdate(sequence)) = Message::decode(bytes) {

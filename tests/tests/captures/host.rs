@@ -107,7 +107,10 @@ impl Host {
                     answers.push(Input::BlobSaved(blob));
                 }
             }
-            Command::AbortBlob { blob, .. } => assert!(self.open.remove(&blob).is_some()),
+            Command::AbortBlob { blob, .. } => {
+                assert!(self.open.remove(&blob).is_some());
+                answers.push(Input::BlobAborted(blob));
+            }
             Command::Close(close) => panic!("closed: {}", close.reason),
             _ => {}
         }

@@ -234,6 +234,7 @@ impl Link {
                     self.handle(Input::BlobSaved(blob))?;
                 }
             }
+            Command::AbortBlob { blob, .. } => self.handle(Input::BlobAborted(blob))?,
             _ => {}
         }
         Ok(())

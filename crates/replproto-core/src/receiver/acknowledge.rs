@@ -149,6 +149,10 @@ impl Receiver {
             return Ok(());
         }
         self.check_epoch(blob)?;
+        if self.blobs.is_aborted(blob.number) {
+            // It failed before the store could hear that nobody needs it.
+            return self.blob_aborted(blob);
+        }
         let failed = self
             .blobs
             .failed(
@@ -161,6 +165,25 @@ impl Receiver {
         match failed {
             Some(failure) => {
                 self.blob_has_failed(failure);
+                self.progress();
+            }
+            None => self.stats.late_acknowledgements += 1,
+        }
+        Ok(())
+    }
+
+    pub(super) fn blob_aborted(&mut self, blob: BlobId) -> Result<(), Misuse> {
+        if self.is_late(blob.epoch) {
+            return Ok(());
+        }
+        self.check_epoch(blob)?;
+        let aborted = self
+            .blobs
+            .aborted(blob.number)
+            .map_err(|error| misuse(blob, 0, &error))?;
+        match aborted {
+            Some(released) => {
+                self.release(released);
                 self.progress();
             }
             None => self.stats.late_acknowledgements += 1,
@@ -209,5 +232,6 @@ const fn misuse(blob: BlobId, written: u64, error: &AckError) -> Misuse {
             written,
         },
         AckError::NotEnded => Misuse::SavedTooSoon(blob),
+        AckError::NotAborted => Misuse::AbortedUnasked(blob),
     }
 }

@@ -179,9 +179,9 @@ impl Receiver {
         }
         self.copy_frame();
         let file = Name::from(header.file.as_str());
-        let key = BlobKey::new(&file, header.transfer);
+        let key = BlobKey::new(file.clone(), header.transfer);
         let now = self.timers.link_now();
-        let on_chunk = match self.blobs.chunk(&header, &file, now) {
+        let on_chunk = match self.blobs.chunk(key.clone(), &header, now) {
             Ok(on_chunk) => on_chunk,
             Err(too_many) => {
                 self.too_many(too_many);
@@ -240,8 +240,8 @@ impl Receiver {
         self.pass(length);
         let size = length as u64;
         self.blobs.handed_out(id, size, slot);
-        // A transfer that has ended counts until it is saved: it needs no more bytes of the peer, so it may pause reading,
-        // which bounds how many blobs wait for a slow disk.
+        // A transfer that has ended counts until the store has answered: it needs no more bytes of the peer, so it may pause
+        // reading, which bounds how many blobs wait for a slow disk.
         let items = 1 + u64::from(is_last);
         self.flow.blobs.add(items, size + CHUNK_OVERHEAD);
         self.flow.copied += copied(size, slot);

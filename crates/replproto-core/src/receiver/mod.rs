@@ -213,6 +213,7 @@ impl Receiver {
             Input::BlobWritten { blob, bytes } => return self.blob_written(blob, bytes),
             Input::BlobSaved(blob) => return self.blob_saved(blob),
             Input::BlobFailed { blob, why } => return self.blob_failed(blob, why),
+            Input::BlobAborted(blob) => return self.blob_aborted(blob),
             Input::Skipped { records } => self.stats.skipped_by_host += records,
             Input::Ready => self.set_unready(false),
             Input::NotReady => self.set_unready(true),
@@ -461,6 +462,7 @@ impl Receiver {
         self.stats.blob_faults[fault.index()] += 1;
         let blob = transfer.map(|number| self.blob_id(number));
         if let (Some(blob), Some(why)) = (blob, abort) {
+            self.flow.blobs.add(1, 0);
             self.abort(blob, why);
         }
         self.release(released);

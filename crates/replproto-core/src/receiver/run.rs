@@ -38,12 +38,6 @@ enum Cut {
     Missing(MissingContext),
 }
 
-/// A reference to a blob that was found in a value.
-struct Reference {
-    key: BlobKey,
-    file: Name,
-}
-
 impl Receiver {
     /// Takes the entries at the front, beginning with this one: as many as lie together and may be handed out.
     ///
@@ -252,13 +246,10 @@ impl Receiver {
     }
 
     /// The open transaction waits for these blobs. Gives false if that ended the link.
-    fn refer(&mut self, references: Vec<Reference>, transaction: u64, owner: &BlobOwner) -> bool {
+    fn refer(&mut self, references: Vec<BlobKey>, transaction: u64, owner: &BlobOwner) -> bool {
         let now = self.timers.link_now();
-        for Reference { key, file } in references {
-            match self
-                .blobs
-                .refer(key, &file, transaction, || owner.clone(), now)
-            {
+        for key in references {
+            match self.blobs.refer(key, transaction, || owner.clone(), now) {
                 Ok(true) => self.ledger.wait_for_blob(transaction),
                 Ok(false) => {}
                 Err(too_many) => {
@@ -298,10 +289,7 @@ fn skipped(record: &Record<'_>, error: RecordError) -> SkippedRecord {
 }
 
 /// The blobs that a value refers to. `None`: more than `limit`.
-fn blob_references(
-    value: RawValue<'_>,
-    limit: usize,
-) -> Result<Option<Vec<Reference>>, ValueError> {
+fn blob_references(value: RawValue<'_>, limit: usize) -> Result<Option<Vec<BlobKey>>, ValueError> {
     let mut references = Vec::new();
     let mut too_many = false;
     value.blob_references(|reference| {
@@ -314,10 +302,7 @@ fn blob_references(
             return;
         }
         let file = Name::from(reference.file_id);
-        references.push(Reference {
-            key: BlobKey::new(&file, reference.transfer_id),
-            file,
-        });
+        references.push(BlobKey::new(file, reference.transfer_id));
     })?;
     Ok((!too_many).then_some(references))
 }

@@ -4,7 +4,10 @@
 #[expect(dead_code, reason = "shared with the simulator")]
 #[path = "../../../replproto-sim/src/alloc.rs"]
 mod alloc;
+
+mod aborts;
 mod allowance;
+mod blob_keys;
 mod blobs;
 mod chunks;
 mod copy;

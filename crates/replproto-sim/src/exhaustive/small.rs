@@ -275,6 +275,10 @@ impl<'a> Small<'a> {
             self.last_blob = saved.blob;
             self.input(Input::BlobSaved(saved.blob))?;
         }
+        while let Some(aborted) = self.store.thrown_away() {
+            self.waits.acted(self.now);
+            self.input(Input::BlobAborted(aborted))?;
+        }
         Ok(())
     }
 
@@ -312,6 +316,8 @@ impl<'a> Small<'a> {
                 self.books.failed(failed.file);
             }
             self.last_blob = failed.blob;
+            self.waits.acted(self.now);
+        } else if self.store.has_failed_meanwhile(self.last_blob) {
             self.waits.acted(self.now);
         }
         self.input(Input::BlobFailed {

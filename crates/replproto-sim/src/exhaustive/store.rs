@@ -23,6 +23,8 @@ pub(super) struct Arriving {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     blobs: VecDeque<Arriving>,
+    /// Those that are to be thrown away, until it has said that they are.
+    aborted: VecDeque<BlobId>,
 }
 
 impl Store {
@@ -74,7 +76,19 @@ impl Store {
     /// Throws a blob away.
     pub(super) fn abort(&mut self, blob: BlobId) -> Result<Option<Arriving>> {
         let index = self.find(blob)?;
+        self.aborted.push_back(blob);
         Ok(self.blobs.remove(index))
+    }
+
+    /// The oldest of those that were to be thrown away is.
+    pub(super) fn thrown_away(&mut self) -> Option<BlobId> {
+        self.aborted.pop_front()
+    }
+
+    /// Whether this one was to be thrown away, and has failed instead.
+    pub(super) fn has_failed_meanwhile(&mut self, blob: BlobId) -> bool {
+        let index = self.aborted.iter().position(|other| *other == blob);
+        index.and_then(|index| self.aborted.remove(index)).is_some()
     }
 
     /// The oldest blob fails.
@@ -97,10 +111,9 @@ impl Store {
         self.blobs.remove(index)
     }
 
-    /// Whether [`Store::write`] or [`Store::save`] has anything to do.
+    /// Whether [`Store::write`], [`Store::save`] or [`Store::thrown_away`] has anything to do.
     pub(super) fn is_busy(&self) -> bool {
-        self.blobs
-            .iter()
-            .any(|blob| blob.unwritten > 0 || blob.is_whole)
+        let mut blobs = self.blobs.iter();
+        !self.aborted.is_empty() || blobs.any(|blob| blob.unwritten > 0 || blob.is_whole)
     }
 }

@@ -52,13 +52,7 @@ impl Model {
                 if *why == AbortReason::Idle {
                     self.check_idle(*blob)?;
                 }
-                self.has_cut_blob |= self.transfers.get(blob).is_some_and(|it| it.has_ended);
-                let ended = self.end_transfer(*blob);
-                self.aborts += ended;
-                self.cut_off += u64::from(*why == AbortReason::Close);
-                hold("blobs", ended == 1, || {
-                    format!("{blob} is aborted after its end")
-                })
+                self.abort(*blob, *why)
             }
             Command::Transmit(bytes) => {
                 self.check_connected()?;
@@ -84,6 +78,25 @@ impl Model {
         hold("order", self.has_schema, || {
             format!("{command:?} before the definition of our database")
         })
+    }
+
+    /// A transfer is to be thrown away. It stays charged until the store has answered.
+    fn abort(&mut self, blob: BlobId, why: AbortReason) -> Result {
+        let transfer = self.transfers.get_mut(&blob);
+        let Some(transfer) = transfer.filter(|transfer| !transfer.is_aborted) else {
+            let violation = format!("{blob} is aborted after its end");
+            return Err(Violation::new("blobs", violation));
+        };
+        self.aborts += 1;
+        transfer.is_aborted = true;
+        self.has_cut_blob |= transfer.has_ended;
+        if why == AbortReason::Close {
+            // Nobody waits for an answer.
+            self.cut_off += 1;
+        } else if !std::mem::replace(&mut transfer.has_ended, true) {
+            self.blobs.add(1, 0);
+        }
+        Ok(())
     }
 
     fn chunk(&mut self, blob: BlobId, bytes: &[u8], last: bool) -> Result {

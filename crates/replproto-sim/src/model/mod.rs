@@ -43,7 +43,10 @@ pub(crate) enum Trust {
 struct Transfer {
     /// Bytes of chunks that are not written, oldest first, and what they point into.
     chunks: VecDeque<(u64, Option<Pin>)>,
+    /// Nothing more of it comes: it waits for the store's answer.
     has_ended: bool,
+    /// The store was told to throw it away.
+    is_aborted: bool,
     /// Link time of its last chunk.
     heard: Duration,
 }
@@ -247,8 +250,13 @@ impl Model {
                 self.store_progress(ended);
             }
             Input::BlobFailed { blob, .. } => {
+                let is_aborted = self.is_aborted(*blob);
                 let ended = self.end_transfer(*blob);
-                self.failures += ended;
+                self.failures += if is_aborted { 0 } else { ended };
+                self.store_progress(ended);
+            }
+            Input::BlobAborted(blob) => {
+                let ended = self.end_transfer(*blob);
                 self.store_progress(ended);
             }
             Input::Ready => self.is_unready = false,
@@ -325,7 +333,11 @@ impl Model {
         }
     }
 
-    /// A transfer is over: none of its bytes is out any more. Gives how many have ended by that.
+    fn is_aborted(&self, blob: BlobId) -> bool {
+        self.transfers.get(&blob).is_some_and(|it| it.is_aborted)
+    }
+
+    /// The store has answered for a transfer: none of its bytes is out any more. Gives how many have ended by that.
     fn end_transfer(&mut self, blob: BlobId) -> u64 {
         let Some(transfer) = self.transfers.remove(&blob) else {
             return 0;

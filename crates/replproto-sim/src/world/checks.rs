@@ -54,6 +54,7 @@ impl World {
     /// A blob is gone only if the source says so, or has failed to read it on enough links.
     pub(super) fn check_failure(&mut self, failure: &BlobFailure, is_gone: bool) -> Result {
         let file = failure.file.as_str();
+        let was_gone = File::read(file).is_some_and(|file| self.checks.gone.contains(&file));
         let is_local = matches!(failure.fault, BlobFault::Local { .. });
         hold("blobs", !(is_local && is_gone), || {
             format!("blob {file} is gone for our own fault")
@@ -79,9 +80,10 @@ impl World {
             .or_default();
         links.insert(self.epoch);
         let tries = self.config.limits.blob_tries as usize;
+        let comes_no_more = was_gone && failure.fault == BlobFault::Idle;
         hold(
             "blobs",
-            !is_gone || self.checks.is_busy || links.len() >= tries,
+            !is_gone || self.checks.is_busy || links.len() >= tries || comes_no_more,
             || format!("blob {} is gone after {} links", failure.file, links.len()),
         )
     }

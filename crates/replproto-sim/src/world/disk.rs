@@ -87,11 +87,7 @@ impl World {
         let breaks = written.is_failing && !written.is_settling && self.dice.disk.chance(300);
         let settles = last || breaks;
         written.is_settling |= settles;
-        let is_slow = self.faults.has(Fault::SlowDisk);
-        if is_slow {
-            self.coverage.strike(Fault::SlowDisk);
-        }
-        let slowest = if is_slow { 2_000_000 } else { 10_000 };
+        let slowest = self.slowest_write();
         let delay = self.dice.disk.range(1, slowest);
         self.after(delay, Event::Written(blob, bytes.len() as u64));
         if settles {
@@ -100,12 +96,41 @@ impl World {
         }
     }
 
+    /// How long the disk takes at most for a piece of work on a blob, in microseconds.
+    fn slowest_write(&mut self) -> u64 {
+        if !self.faults.has(Fault::SlowDisk) {
+            return 10_000;
+        }
+        self.coverage.strike(Fault::SlowDisk);
+        2_000_000
+    }
+
+    /// The blob is thrown away, which takes its time. If its failure is on its way already, that is the answer.
+    pub(super) fn abort_blob(&mut self, blob: BlobId) {
+        let slowest = self.slowest_write();
+        let blobs = self.host.as_mut().map(|host| &mut host.blobs);
+        let Some(written) = blobs.and_then(|blobs| blobs.get_mut(&blob)) else {
+            return;
+        };
+        if !std::mem::replace(&mut written.is_settling, true) {
+            let delay = self.dice.disk.range(1, slowest);
+            self.after(delay, Event::Aborted(blob));
+        }
+    }
+
+    pub(super) fn blob_aborted(&mut self, blob: BlobId) -> Result {
+        if let Some(host) = &mut self.host {
+            host.blobs.remove(&blob);
+        }
+        self.acknowledge(blob.epoch, &Input::BlobAborted(blob))
+    }
+
     pub(super) fn blob_settled(&mut self, blob: BlobId) -> Result {
         let Some(host) = &mut self.host else {
             return self.acknowledge(blob.epoch, &Input::BlobSaved(blob));
         };
         let Some(settled) = host.blobs.remove(&blob) else {
-            // Aborted meanwhile, or of an earlier link: the late answer must do no harm.
+            // Of an earlier link: the late answer must do no harm.
             return self.acknowledge(blob.epoch, &Input::BlobSaved(blob));
         };
         if settled.is_failing {

@@ -149,11 +149,7 @@ impl World {
             Command::Event(event) => return self.queue(event),
             Command::OpenBlob { blob, file, .. } => self.open_blob(blob, &file),
             Command::BlobChunk { blob, bytes, last } => self.blob_chunk(blob, &bytes, last),
-            Command::AbortBlob { blob, .. } => {
-                if let Some(host) = &mut self.host {
-                    host.blobs.remove(&blob);
-                }
-            }
+            Command::AbortBlob { blob, .. } => self.abort_blob(blob),
             Command::Pause(_) if self.faults.has(Fault::NotReady) => {
                 // Most of all while there are several other reasons.
                 let reasons = self

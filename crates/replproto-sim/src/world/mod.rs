@@ -74,6 +74,8 @@ enum Event {
     Written(BlobId, u64),
     /// A blob is durable, or has failed.
     Settled(BlobId),
+    /// Nothing of an aborted blob is at work any more.
+    Aborted(BlobId),
     Ready,
     /// The publisher commits a transaction of its own.
     Write,
@@ -264,6 +266,7 @@ impl World {
                 self.acknowledge(blob.epoch, &Input::BlobWritten { blob, bytes })
             }
             Event::Settled(blob) => self.blob_settled(blob),
+            Event::Aborted(blob) => self.blob_aborted(blob),
             Event::Ready => self.input(Input::Ready),
             Event::Write => {
                 if !self.is_healing {

@@ -155,7 +155,7 @@ impl World {
             epoch: Epoch(self.epoch.saturating_sub(1)),
             number: self.dice.trouble.below(50),
         };
-        match self.dice.trouble.below(11) {
+        match self.dice.trouble.below(12) {
             0 => Input::Heard {
                 bytes: self.dice.trouble.below(3),
             },
@@ -178,6 +178,7 @@ impl World {
             8 => Input::Ready,
             // Those of a link that shares nothing are told so again.
             9 => self.memory.again(),
+            10 => Input::BlobAborted(blob),
             _ => Input::Tick,
         }
     }

@@ -32,8 +32,11 @@ pub trait BlobStore: Send + Sync + 'static {
 
 /// Takes the bytes of one blob.
 ///
-/// Nothing of it can be seen in the store before [`save`](Self::save). Dropping the writer aborts it, and so does
-/// dropping a future of it that is not ready. After an error only [`abort`](Self::abort) is left.
+/// Nothing of it can be seen in the store before [`save`](Self::save). Dropping the writer aborts it. The future of a write may
+/// be dropped before it is ready; after that, as after an error, only [`abort`](Self::abort) is left.
+///
+/// A link has at most 16 calls under way at a time, of all its writers and of [`BlobStore::open`] together. It counts a blob
+/// against its memory until `save` or `abort` has returned, and ends only then.
 pub trait BlobWriter: Send + 'static {
     /// What can go wrong.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -67,7 +70,8 @@ pub trait BlobWriter: Send + 'static {
     /// It cannot be saved; what there was of it is thrown away.
     fn save(self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Throws away what there is of the blob.
+    /// Throws away what there is of the blob. When it returns, nothing of it is at work or in memory any more, also of a write
+    /// whose future was dropped.
     fn abort(self) -> impl Future<Output = ()> + Send;
 }
 

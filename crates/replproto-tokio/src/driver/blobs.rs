@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use replproto_core::{BlobId, Input};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::exchange::Exchange;
 use crate::blobs::{BlobInfo, BlobStore, BlobWriter};
@@ -16,12 +18,20 @@ use crate::scope::Scope;
 /// As many chunks are given to a writer together at most.
 const CHUNKS_PER_WRITE: usize = 64;
 
-/// One task for each open transfer, so that a slow blob holds up neither the link nor the others. The chunks that wait
-/// are bounded by the core: it hands out no more until they are written.
+/// So many transfers of one link are at work in the store at the same time; the others wait for their turn. A store that
+/// answers slowly must not make the link begin ever more work.
+const OPERATIONS_IN_FLIGHT: usize = 16;
+
+/// How often is told that a link which is over waits for its store.
+const WAIT_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// One task for each transfer, so that a slow blob holds up neither the link nor the others. What waits is bounded by the core:
+/// a transfer stays charged, with its chunks that are not written, until its task has told how it ended.
 #[derive(Debug)]
 pub(crate) struct BlobTasks<B> {
     store: Arc<B>,
     exchange: Arc<Exchange>,
+    operations: Arc<Semaphore>,
     transfers: BTreeMap<BlobId, Transfer>,
     /// Owns the tasks, and nothing else.
     scope: Scope,
@@ -46,6 +56,7 @@ impl<B: BlobStore> BlobTasks<B> {
         Self {
             store,
             exchange,
+            operations: Arc::new(Semaphore::new(OPERATIONS_IN_FLIGHT)),
             transfers: BTreeMap::new(),
             scope,
             has_warned: Arc::default(),
@@ -57,6 +68,7 @@ impl<B: BlobStore> BlobTasks<B> {
         let (abort, aborted) = oneshot::channel();
         self.transfers.insert(blob, Transfer { chunks, abort });
         let store = self.store.clone();
+        let operations = self.operations.clone();
         let has_warned = self.has_warned.clone();
         let mut report = Report {
             blob,
@@ -64,9 +76,9 @@ impl<B: BlobStore> BlobTasks<B> {
             is_made: false,
         };
         self.scope.spawn(async move {
-            match transfer(&*store, info, chunk_receiver, aborted, &report).await {
+            match transfer(&*store, info, chunk_receiver, aborted, &operations, &report).await {
                 Ok(Outcome::Saved) => report.make(Input::BlobSaved(blob)),
-                Ok(Outcome::Aborted) => report.needs_none(),
+                Ok(Outcome::Aborted) => report.make(Input::BlobAborted(blob)),
                 Err(error) => {
                     let why = describe(&error);
                     if has_warned.swap(true, Ordering::Relaxed) {
@@ -103,7 +115,15 @@ impl<B: BlobStore> BlobTasks<B> {
         for (_, transfer) in std::mem::take(&mut self.transfers) {
             let _ = transfer.abort.send(());
         }
-        self.scope.settled().await;
+        while timeout(WAIT_TOLD_EVERY, self.scope.settled())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                blobs = self.scope.live(),
+                "the link is over, and its blob store is still at work; if its disk hangs, restart when the disk is back"
+            );
+        }
     }
 }
 
@@ -112,7 +132,7 @@ enum Outcome {
     Aborted,
 }
 
-/// Tells the core how a transfer ended, also if the store panicked or the task was aborted.
+/// Tells the core how a transfer ended: once, also if the store panicked or the task was aborted.
 struct Report {
     blob: BlobId,
     exchange: Arc<Exchange>,
@@ -120,11 +140,6 @@ struct Report {
 }
 
 impl Report {
-    /// The core has ended the transfer itself.
-    const fn needs_none(&mut self) {
-        self.is_made = true;
-    }
-
     fn make(&mut self, input: Input) {
         self.is_made = true;
         self.exchange.answer(input);
@@ -147,54 +162,72 @@ impl Drop for Report {
     }
 }
 
+/// Carries a transfer to its end. When it returns, nothing of it is at work any more.
 async fn transfer<B: BlobStore>(
     store: &B,
     info: BlobInfo,
     mut chunks: mpsc::UnboundedReceiver<Chunk>,
     mut aborted: oneshot::Receiver<()>,
+    operations: &Semaphore,
     report: &Report,
 ) -> Result<Outcome, B::Error> {
     let mut writer = tokio::select! {
         biased;
         _ = &mut aborted => return Ok(Outcome::Aborted),
-        writer = store.open(info) => writer?,
+        turn = turn(operations) => {
+            // Not given up halfway, like a save: then nobody would know what is still at work.
+            let writer = store.open(info).await?;
+            drop(turn);
+            writer
+        }
     };
     let mut waiting = Vec::new();
     loop {
-        let step = async {
-            if chunks.recv_many(&mut waiting, CHUNKS_PER_WRITE).await == 0 {
-                return Ok(None);
-            }
-            let is_last = waiting.last().is_some_and(|chunk| chunk.is_last);
-            let pieces: Vec<Bytes> = waiting.drain(..).map(|chunk| chunk.bytes).collect();
-            let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-            writer.write_all(pieces).await?;
-            Ok(Some((length, is_last)))
-        };
-        let step = tokio::select! {
+        let received = tokio::select! {
             biased;
-            _ = &mut aborted => Ok(None),
-            step = step => step,
+            _ = &mut aborted => 0,
+            received = chunks.recv_many(&mut waiting, CHUNKS_PER_WRITE) => received,
         };
-        match step {
-            Ok(Some((bytes, is_last))) => {
+        let _turn = turn(operations).await;
+        if received == 0 {
+            writer.abort().await;
+            return Ok(Outcome::Aborted);
+        }
+        let is_last = waiting.last().is_some_and(|chunk| chunk.is_last);
+        let pieces: Vec<Bytes> = waiting.drain(..).map(|chunk| chunk.bytes).collect();
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let written = tokio::select! {
+            biased;
+            _ = &mut aborted => None,
+            written = writer.write_all(pieces) => Some(written),
+        };
+        match written {
+            Some(Ok(())) => {
                 let blob = report.blob;
                 report.exchange.answer(Input::BlobWritten { blob, bytes });
                 if is_last {
-                    // Not given up halfway: then nobody would know whether it is there.
                     writer.save().await?;
                     return Ok(Outcome::Saved);
                 }
             }
-            Ok(None) => {
-                writer.abort().await;
-                return Ok(Outcome::Aborted);
-            }
-            Err(error) => {
+            Some(Err(error)) => {
                 writer.abort().await;
                 return Err(error);
             }
+            None => {
+                writer.abort().await;
+                return Ok(Outcome::Aborted);
+            }
         }
+    }
+}
+
+/// Waits until this transfer may use the store.
+async fn turn(operations: &Semaphore) -> SemaphorePermit<'_> {
+    match operations.acquire().await {
+        Ok(turn) => turn,
+        // It is never closed.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -104,6 +104,9 @@ impl Host {
                     self.receiver.handle(NOW, Input::BlobSaved(blob))?;
                 }
             }
+            Command::AbortBlob { blob, .. } => {
+                self.receiver.handle(NOW, Input::BlobAborted(blob))?;
+            }
             Command::Close(close) => return Err(close.reason.to_string().into()),
             _ => {}
         }

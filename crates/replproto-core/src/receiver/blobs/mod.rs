@@ -1,9 +1,13 @@
 //! Blobs on their way: transfers that the peer has begun, and references of records to them, in whatever order they come.
 //!
-//! A transfer is known by its transfer id if it has one, else by its file id (`protocol.md` section 6.4). Its life:
+//! A transfer is known by its file id, with its transfer id if it has one (`protocol.md` section 6.4). Its life:
 //! *awaited* (a record refers to it) → *open* (its first chunk came) → *ended* (its last chunk was handed out) → *saved*,
-//! or from anywhere to *failed* (it may come again) or *gone* (it never will).
+//! or from anywhere to *failed* (it may come again) or *gone* (it never will, unless a later record brings it).
+//!
+//! A transfer that fails while the store has it is *aborted*, and stays charged until the store says that nothing of it is
+//! at work any more.
 
+mod blob;
 mod transfer;
 mod tries;
 
@@ -20,6 +24,8 @@ use crate::wire::message::ChunkHeader;
 
 use super::inbox::Slot;
 
+pub(super) use blob::Key;
+use blob::{Blob, State};
 use transfer::Transfer;
 pub(super) use transfer::{CHUNK_OVERHEAD, Released, copied};
 pub use tries::BlobTries;
@@ -40,63 +46,12 @@ pub(super) const MAX_FILE_ID: usize = 128;
 /// The longest record id in bytes that is kept for the report of a failure.
 pub(super) const MAX_OWNER_KEY: usize = 256;
 
-/// What tells one transfer from another.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
-    File(Name),
-    Transfer(u64),
-}
-
-impl Key {
-    pub(super) fn new(file: &Name, transfer: Option<u64>) -> Self {
-        transfer.map_or_else(|| Self::File(file.clone()), Self::Transfer)
-    }
-}
-
-#[derive(Debug)]
-enum State {
-    Awaited {
-        since: Duration,
-    },
-    Open(Transfer),
-    Ended(Transfer),
-    /// Needed again: the cursor stays.
-    Failed,
-    /// Passed.
-    Gone,
-    Saved,
-}
-
-#[derive(Debug)]
-struct Blob {
-    file: Name,
-    state: State,
-    /// The rest of a transfer that is dead or not needed is still to come, and is dropped: what follows must never be taken
-    /// for a transfer that begins.
-    is_dropping: bool,
-    /// Transactions that wait for it, once for each reference.
-    waiting: Vec<u64>,
-    /// The first record that refers to it.
-    owner: Option<BlobOwner>,
-}
-
-impl Blob {
-    /// Whether nothing is lost by forgetting it: if it is needed, the source sends it again.
-    const fn is_finished(&self) -> bool {
-        match self.state {
-            _ if self.is_dropping => false,
-            State::Saved | State::Gone => true,
-            State::Failed => self.waiting.is_empty(),
-            _ => false,
-        }
-    }
-}
-
 /// A blob failed: what there is to say and to do.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// The transfer, if it had begun; `abort` tells whether the store has to be told.
+    /// The transfer, if it had begun.
     pub(super) transfer: Option<u64>,
+    /// The store has to be told, and until it answers the transfer counts as an item of the blob gauge.
     pub(super) abort: Option<AbortReason>,
     pub(super) file: Name,
     pub(super) owner: Option<BlobOwner>,
@@ -104,6 +59,7 @@ pub(super) struct Failure {
     pub(super) is_gone: bool,
     /// Transactions that need not wait for it any more.
     pub(super) settled: Vec<u64>,
+    /// What the store has given up by itself.
     pub(super) released: Released,
 }
 
@@ -133,6 +89,8 @@ pub(super) enum AckError {
     TooMuch { out: u64 },
     /// Saved before its end.
     NotEnded,
+    /// The store was not told to abort it.
+    NotAborted,
 }
 
 #[derive(Debug)]
@@ -141,6 +99,9 @@ pub(super) struct Blobs {
     blobs: BTreeMap<Key, Blob>,
     /// Open and ended transfers by number.
     transfers: BTreeMap<u64, Key>,
+    /// Transfers that the store was told to throw away and has not answered for. They fail only as fast as decoding goes
+    /// on, so the gauge bounds how many there are.
+    aborted: BTreeMap<u64, Transfer>,
     next: u64,
     /// Transfers that are open.
     open: usize,
@@ -162,6 +123,7 @@ impl Blobs {
             limits,
             blobs: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            aborted: BTreeMap::new(),
             next: 0,
             open: 0,
             dropping: 0,
@@ -177,23 +139,25 @@ impl Blobs {
     pub(super) fn refer(
         &mut self,
         key: Key,
-        file: &Name,
         transaction: u64,
         owner: impl FnOnce() -> BlobOwner,
         now: Duration,
     ) -> Result<bool, TooMany> {
-        let blob = self.blobs.entry(key).or_insert_with(|| Blob {
-            file: file.clone(),
-            state: State::Awaited { since: now },
-            is_dropping: false,
-            waiting: Vec::new(),
-            owner: None,
-        });
-        if matches!(blob.state, State::Saved | State::Gone) {
-            return Ok(false);
-        }
-        if matches!(blob.state, State::Failed) && blob.waiting.is_empty() {
-            self.gaps += 1;
+        let blob = self.blobs.entry(key).or_insert_with(|| Blob::awaited(now));
+        match &mut blob.state {
+            State::Saved => return Ok(false),
+            State::Gone { answers } => {
+                if *answers.get_or_insert(transaction) == transaction {
+                    return Ok(false);
+                }
+                // The source sends it again for a later record (`protocol.md` section 3.10), and perhaps it is there now.
+                *blob = Blob {
+                    is_dropping: blob.is_dropping,
+                    ..Blob::awaited_again(now)
+                };
+            }
+            State::Failed if blob.waiting.is_empty() => self.gaps += 1,
+            _ => {}
         }
         if blob.owner.is_none() {
             blob.owner = Some(owner());
@@ -212,18 +176,17 @@ impl Blobs {
     /// A chunk begins.
     pub(super) fn chunk(
         &mut self,
+        key: Key,
         header: &ChunkHeader,
-        file: &Name,
         now: Duration,
     ) -> Result<OnChunk, TooMany> {
-        let key = Key::new(file, header.transfer);
         if let Some(message) = &header.error {
             let fault = BlobFault::Source {
                 message: message.clone(),
                 code: header.error_code.clone(),
                 status: header.error_status,
             };
-            return Ok(self.source_failed(key, file, fault));
+            return Ok(self.source_failed(key, fault));
         }
         if let Some(blob) = self.blobs.get_mut(&key) {
             if blob.is_dropping {
@@ -250,7 +213,7 @@ impl Blobs {
                     }
                     return Ok(OnChunk::Drop);
                 }
-                State::Awaited { .. } | State::Failed | State::Gone => {}
+                State::Awaited { .. } | State::Failed | State::Gone { .. } => {}
             }
         }
         self.open += 1;
@@ -258,13 +221,7 @@ impl Blobs {
         let id = self.next;
         self.next += 1;
         self.transfers.insert(id, key.clone());
-        let blob = self.blobs.entry(key).or_insert_with(|| Blob {
-            file: file.clone(),
-            state: State::Awaited { since: now },
-            is_dropping: false,
-            waiting: Vec::new(),
-            owner: None,
-        });
+        let blob = self.blobs.entry(key).or_insert_with(|| Blob::awaited(now));
         if matches!(blob.state, State::Failed) && !blob.waiting.is_empty() {
             // It comes again on the same link.
             self.gaps -= 1;
@@ -285,12 +242,19 @@ impl Blobs {
         })
     }
 
-    fn source_failed(&mut self, key: Key, file: &Name, fault: BlobFault) -> OnChunk {
-        self.dropped(&key);
-        match self.blobs.get(&key).map(|blob| &blob.state) {
-            Some(State::Ended(_) | State::Saved | State::Gone) => OnChunk::Drop,
+    fn source_failed(&mut self, key: Key, fault: BlobFault) -> OnChunk {
+        let ends_dead_transfer = self.dropped(&key);
+        match self.blobs.get_mut(&key).map(|blob| &mut blob.state) {
+            Some(State::Ended(_) | State::Saved) => OnChunk::Drop,
+            Some(State::Gone { answers }) => {
+                // For a record that is still to come, unless it only ends what failed before.
+                if !ends_dead_transfer {
+                    *answers = None;
+                }
+                OnChunk::Drop
+            }
             Some(State::Failed) if !fault.is_permanent() => OnChunk::Drop,
-            _ => OnChunk::Failed(self.fail(key, file, fault, false)),
+            _ => OnChunk::Failed(self.fail(key, fault, false)),
         }
     }
 
@@ -319,16 +283,17 @@ impl Blobs {
             }
         });
         if let Some(announced) = announced {
-            let (key, file) = (key.clone(), blob.file.clone());
+            let key = key.clone();
             let fault = BlobFault::Size {
                 announced,
                 received,
             };
-            return Some(self.fail(key, &file, fault, !is_last));
+            return Some(self.fail(key, fault, !is_last));
         }
         if is_last {
             self.open -= 1;
-            if let State::Open(transfer) = core::mem::replace(&mut blob.state, State::Failed) {
+            if let State::Open(mut transfer) = core::mem::replace(&mut blob.state, State::Failed) {
+                transfer.leave_to_store();
                 blob.state = State::Ended(transfer);
             }
         }
@@ -342,16 +307,17 @@ impl Blobs {
         }
     }
 
-    /// The rest of a dead transfer has been dropped: what comes under its key now is a new one.
-    pub(super) fn dropped(&mut self, key: &Key) {
+    /// The rest of a dead transfer, if there is one, has been dropped: what comes under its key now is a new one.
+    pub(super) fn dropped(&mut self, key: &Key) -> bool {
         let Some(blob) = self.blobs.get_mut(key).filter(|blob| blob.is_dropping) else {
-            return;
+            return false;
         };
         blob.is_dropping = false;
         self.dropping -= 1;
         if blob.is_finished() {
             self.finish(key.clone());
         }
+        true
     }
 
     /// Whether this transfer still takes chunks.
@@ -364,8 +330,11 @@ impl Blobs {
         })
     }
 
+    /// A transfer that the store has not finished with.
     fn transfer_mut(&mut self, id: u64) -> Option<&mut Transfer> {
-        let key = self.transfers.get(&id)?;
+        let Some(key) = self.transfers.get(&id) else {
+            return self.aborted.get_mut(&id);
+        };
         match &mut self.blobs.get_mut(key)?.state {
             State::Open(transfer) | State::Ended(transfer) => Some(transfer),
             _ => None,
@@ -397,7 +366,11 @@ impl Blobs {
     pub(super) fn saved(&mut self, id: u64) -> Result<Option<(Vec<u64>, Released)>, AckError> {
         self.check_known(id)?;
         let Some(key) = self.transfers.get(&id) else {
-            return Ok(None);
+            return if self.aborted.contains_key(&id) {
+                Err(AckError::NotEnded)
+            } else {
+                Ok(None)
+            };
         };
         let Some(blob) = self.blobs.get_mut(key) else {
             return Ok(None);
@@ -405,9 +378,9 @@ impl Blobs {
         let State::Ended(transfer) = &mut blob.state else {
             return Err(AckError::NotEnded);
         };
-        let released = transfer.release(true);
+        let released = transfer.release();
         blob.state = State::Saved;
-        self.tries.forget(&blob.file);
+        self.tries.forget(key.file());
         let settled = core::mem::take(&mut blob.waiting);
         self.references -= settled.len();
         if let Some(key) = self.transfers.remove(&id) {
@@ -429,11 +402,23 @@ impl Blobs {
         let Some(blob) = self.blobs.get(&key) else {
             return Ok(None);
         };
-        let (file, is_dead) = (blob.file.clone(), matches!(blob.state, State::Open(_)));
-        let mut failure = self.fail(key, &file, fault, is_dead);
-        // The store has thrown it away itself.
-        failure.abort = None;
-        Ok(Some(failure))
+        let is_dead = blob.is_open();
+        Ok(Some(self.fail(key, fault, is_dead)))
+    }
+
+    /// Whether the store was told to throw this transfer away and has not answered.
+    pub(super) fn is_aborted(&self, id: u64) -> bool {
+        self.aborted.contains_key(&id)
+    }
+
+    /// Nothing of an aborted transfer is at work any more.
+    pub(super) fn aborted(&mut self, id: u64) -> Result<Option<Released>, AckError> {
+        self.check_known(id)?;
+        if self.transfers.contains_key(&id) {
+            return Err(AckError::NotAborted);
+        }
+        let transfer = self.aborted.remove(&id);
+        Ok(transfer.map(|mut transfer| transfer.release()))
     }
 
     /// The blobs of which nothing came for `timeout` of link time. Each is to be given to [`Blobs::fail_idle`].
@@ -448,9 +433,8 @@ impl Blobs {
 
     /// One of them fails.
     pub(super) fn fail_idle(&mut self, key: Key) -> Option<Failure> {
-        let blob = self.blobs.get(&key)?;
-        let (file, is_dead) = (blob.file.clone(), matches!(blob.state, State::Open(_)));
-        Some(self.fail(key, &file, BlobFault::Idle, is_dead))
+        let is_dead = self.blobs.get(&key)?.is_open();
+        Some(self.fail(key, BlobFault::Idle, is_dead))
     }
 
     /// The link time at which the blob that has been silent longest was last heard of.
@@ -460,7 +444,7 @@ impl Blobs {
 
     const fn last_activity(blob: &Blob) -> Option<Duration> {
         match &blob.state {
-            State::Awaited { since } => Some(*since),
+            State::Awaited { since, .. } => Some(*since),
             State::Open(transfer) => Some(transfer.last_activity),
             _ => None,
         }
@@ -477,47 +461,63 @@ impl Blobs {
     /// The one way in which a blob fails.
     ///
     /// `is_dead`: the rest of its transfer is still to come, and is to be dropped.
-    fn fail(&mut self, key: Key, file: &Name, fault: BlobFault, is_dead: bool) -> Failure {
-        let abort = match &fault {
-            BlobFault::Idle => AbortReason::Idle,
-            BlobFault::Size { .. } => AbortReason::Size,
-            BlobFault::Source { .. } | BlobFault::Local { .. } => AbortReason::Source,
-        };
-        // Only the source can declare a blob gone: by saying so, or by failing on too many links.
+    fn fail(&mut self, key: Key, fault: BlobFault, is_dead: bool) -> Failure {
+        let file = key.file().clone();
+        let blob = self.blobs.get(&key);
+        let was_gone = blob
+            .is_some_and(|blob| matches!(blob.state, State::Awaited { was_gone, .. } if was_gone));
+        // Only the source can declare a blob gone: by saying so, by failing on too many links, or by not sending again what it
+        // has said to be gone.
         let is_gone = match &fault {
             BlobFault::Local { .. } => false,
-            fault => fault.is_permanent() || self.count_try(file) >= self.limits.blob_tries,
+            fault if fault.is_permanent() => true,
+            fault => {
+                let tries = self.count_try(&file);
+                tries >= self.limits.blob_tries || (was_gone && matches!(fault, BlobFault::Idle))
+            }
         };
-        let blob = self.blobs.entry(key.clone()).or_insert_with(|| Blob {
-            file: file.clone(),
-            state: State::Failed,
-            is_dropping: false,
-            waiting: Vec::new(),
-            owner: None,
-        });
-        let new = if is_gone { State::Gone } else { State::Failed };
+        let blob = self.blobs.entry(key.clone()).or_insert_with(Blob::failed);
+        let new = if is_gone {
+            State::Gone {
+                answers: blob.waiting.last().copied(),
+            }
+        } else {
+            State::Failed
+        };
         if is_dead && !blob.is_dropping {
             blob.is_dropping = true;
             self.dropping += 1;
         }
         let was_gap = matches!(blob.state, State::Failed) && !blob.waiting.is_empty();
-        let was_open = matches!(blob.state, State::Open(_));
-        let mut released = Released::default();
-        let mut id = None;
+        let was_open = blob.is_open();
+        let mut failure = Failure {
+            transfer: None,
+            abort: None,
+            file,
+            owner: blob.owner.clone(),
+            fault,
+            is_gone,
+            settled: Vec::new(),
+            released: Released::default(),
+        };
         if let State::Open(mut transfer) | State::Ended(mut transfer) =
             core::mem::replace(&mut blob.state, new)
         {
-            id = Some(transfer.id);
-            released = transfer.release(!was_open);
+            failure.transfer = Some(transfer.id);
             self.transfers.remove(&transfer.id);
+            failure.abort = abort_reason(&failure.fault);
+            if failure.abort.is_some() {
+                transfer.leave_to_store();
+                self.aborted.insert(transfer.id, transfer);
+            } else {
+                failure.released = transfer.release();
+            }
         }
         self.open -= usize::from(was_open);
-        let owner = blob.owner.clone();
-        let mut settled = Vec::new();
         self.gaps -= usize::from(was_gap);
         if is_gone {
-            settled = core::mem::take(&mut blob.waiting);
-            self.references -= settled.len();
+            failure.settled = core::mem::take(&mut blob.waiting);
+            self.references -= failure.settled.len();
             self.finish(key);
         } else if blob.waiting.is_empty() {
             // Nobody needs it yet, and perhaps nobody ever will.
@@ -525,16 +525,7 @@ impl Blobs {
         } else {
             self.gaps += 1;
         }
-        Failure {
-            transfer: id,
-            abort: id.map(|_| abort),
-            file: file.clone(),
-            owner,
-            fault,
-            is_gone,
-            settled,
-            released,
-        }
+        failure
     }
 
     /// Remembers a key that is done with, and forgets the oldest.
@@ -560,9 +551,9 @@ impl Blobs {
         self.gaps as u64
     }
 
-    /// Whether any transfer is open or being saved, or any record waits for one.
+    /// Whether the store has nothing of any transfer, and no record waits for one.
     pub(super) fn is_quiet(&self) -> bool {
-        self.transfers.is_empty() && self.references == 0
+        self.transfers.is_empty() && self.aborted.is_empty() && self.references == 0
     }
 
     /// Whether a blob has come whole and is not saved yet.
@@ -570,7 +561,7 @@ impl Blobs {
         self.transfers.len() > self.open
     }
 
-    /// Transfers that the store has not finished with.
+    /// Transfers that are open or being saved.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = u64> + '_ {
         self.transfers.keys().copied()
     }
@@ -578,5 +569,15 @@ impl Blobs {
     /// What to hand to the next link.
     pub(super) const fn tries(&self) -> &BlobTries {
         &self.tries
+    }
+}
+
+/// What the store is told. `None`: it knows, since the fault is its own.
+const fn abort_reason(fault: &BlobFault) -> Option<AbortReason> {
+    match fault {
+        BlobFault::Idle => Some(AbortReason::Idle),
+        BlobFault::Size { .. } => Some(AbortReason::Size),
+        BlobFault::Source { .. } => Some(AbortReason::Source),
+        BlobFault::Local { .. } => None,
     }
 }

@@ -21,6 +21,9 @@ pub(super) struct Transfer {
     out: VecDeque<ChunkOut>,
     /// Bytes in `out`.
     bytes_out: u64,
+    /// It counts as an item of the gauge by itself: it has ended or was aborted, and needs nothing but the store's answer. One
+    /// that is open must not count, for no pause may wait for bytes of the peer.
+    is_left_to_store: bool,
 }
 
 #[derive(Debug)]
@@ -31,7 +34,7 @@ struct ChunkOut {
     copied: u64,
 }
 
-/// Charges to give back: items of the blob gauge (chunks, and transfers that have ended and are not saved), bytes of it
+/// Charges to give back: items of the blob gauge (chunks, and transfers that are left to the store), bytes of it
 /// (with the overhead of the chunks), holds on parts, and bytes that were copied out of theirs.
 #[derive(Debug, Default)]
 pub(in crate::receiver) struct Released {
@@ -64,6 +67,7 @@ impl Transfer {
             last_activity: now,
             out: VecDeque::new(),
             bytes_out: 0,
+            is_left_to_store: false,
         }
     }
 
@@ -103,10 +107,15 @@ impl Transfer {
         released
     }
 
-    /// The transfer is over: nothing of it is out any more. One that has ended has its own charge.
-    pub(super) fn release(&mut self, has_ended: bool) -> Released {
+    /// Nothing more of the peer is needed for it: it counts as an item until the store has answered.
+    pub(super) const fn leave_to_store(&mut self) {
+        self.is_left_to_store = true;
+    }
+
+    /// The store has answered: nothing of it is out any more.
+    pub(super) fn release(&mut self) -> Released {
         let mut released = self.written(self.bytes_out);
-        released.items += u64::from(has_ended);
+        released.items += u64::from(core::mem::take(&mut self.is_left_to_store));
         released
     }
 }

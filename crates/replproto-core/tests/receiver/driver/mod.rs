@@ -24,6 +24,8 @@ pub(crate) struct Auto {
     pub(crate) commit: bool,
     pub(crate) write: bool,
     pub(crate) save: bool,
+    /// Answers for what was to be thrown away.
+    pub(crate) abort: bool,
 }
 
 impl Auto {
@@ -32,12 +34,14 @@ impl Auto {
         commit: true,
         write: true,
         save: true,
+        abort: true,
     };
     pub(crate) const NONE: Self = Self {
         consume: false,
         commit: false,
         write: false,
         save: false,
+        abort: false,
     };
 }
 
@@ -61,6 +65,8 @@ pub(crate) struct Driver {
     /// Everything that came out.
     pub(crate) commands: Vec<Command>,
     pub(crate) blobs: BTreeMap<BlobId, Blob>,
+    /// Aborted and not answered for, oldest first.
+    pub(crate) aborted: VecDeque<BlobId>,
     /// Handed out and not committed, with their cursors.
     pub(crate) uncommitted: BTreeMap<CommitId, Option<Cursor>>,
     pub(crate) close: Option<Close>,
@@ -106,6 +112,7 @@ impl Driver {
             auto: Auto::ALL,
             commands: Vec::new(),
             blobs: BTreeMap::new(),
+            aborted: VecDeque::new(),
             uncommitted: BTreeMap::new(),
             close: None,
             confirmed: Vec::new(),
@@ -289,6 +296,12 @@ impl Driver {
             self.save(id);
             return true;
         }
+        if self.auto.abort
+            && let Some(id) = self.aborted.pop_front()
+        {
+            self.try_input(Input::BlobAborted(id)).expect("aborted");
+            return true;
+        }
         if self.auto.commit
             && let Some(id) = self.uncommitted.keys().next().copied()
         {
@@ -377,6 +390,7 @@ impl Driver {
                 let shadow = self.blobs.get_mut(blob).expect("opened before its end");
                 assert!(!shadow.is_over, "aborted after its end");
                 shadow.is_over = true;
+                self.aborted.push_back(*blob);
             }
             Command::Transmit(bytes) => {
                 if let Ok(Message::CommittedUpdate(Sequence(sequence))) = Message::decode(bytes) {
