@@ -1,10 +1,12 @@
 //! The folders of a store: that they are still those that were opened, and that nobody removes what is unfinished.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::disk::Disk;
 use super::{BlobFileError, During, UNFINISHED, UNFINISHED_SUFFIX};
 
 /// The lock file in the folder of unfinished files.
@@ -30,31 +32,61 @@ fn identity(_: &fs::Metadata) -> Identity {
 pub(super) struct Folders {
     pub(super) root: PathBuf,
     pub(super) unfinished: PathBuf,
+    pub(super) disk: Disk,
     /// The file system of the store's own folder.
     pub(super) device: u64,
     /// Locked by every user of the folder, so that none removes the unfinished files of another.
     in_use: Mutex<File>,
+    /// Folders below the store's own that we have made durable. Only to spare a flush: some may be missing.
+    durable: Mutex<BTreeSet<PathBuf>>,
 }
 
+/// So many durable folders are remembered.
+const DURABLE_KNOWN: usize = 4096;
+
 impl Folders {
-    pub(super) fn open(root: PathBuf) -> Result<Self, BlobFileError> {
+    pub(super) fn open(root: PathBuf, disk: Disk) -> Result<Self, BlobFileError> {
         let unfinished = root.join(UNFINISHED);
-        create_folder(&unfinished)?;
+        create_folder(&disk, &unfinished)?;
         let (device, _) = identity(&fs::metadata(&root).during("read", &root)?);
         let lock = unfinished.join(LOCK);
         let in_use = open_lock(&lock)?;
         if in_use.try_lock().is_ok() {
             // Nobody else uses the folder, so every unfinished file is left over.
-            remove_unfinished(&unfinished)?;
+            remove_unfinished(&disk, &unfinished)?;
             in_use.unlock().during("unlock", &lock)?;
         }
         in_use.lock_shared().during("lock", &lock)?;
         Ok(Self {
             root,
             unfinished,
+            disk,
             device,
             in_use: Mutex::new(in_use),
+            durable: Mutex::default(),
         })
+    }
+
+    /// Creates a folder below the store's own, and those between, durably. One that is there already need not be durable: it
+    /// may just be being made, or its flush may have failed.
+    pub(super) fn create(&self, folder: &Path) -> Result<(), BlobFileError> {
+        if folder == self.root || (self.durable().contains(folder) && folder.is_dir()) {
+            return Ok(());
+        }
+        let parent = folder.parent().unwrap_or(&self.root);
+        self.create(parent)?;
+        create_in(&self.disk, parent, folder)?;
+        let mut durable = self.durable();
+        if durable.len() >= DURABLE_KNOWN {
+            durable.clear();
+        }
+        durable.insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn durable(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        // Nothing panics while it is locked.
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fails unless the store's own folder is there, in the same file system: where a disk is missing, another one would be
@@ -82,7 +114,7 @@ impl Folders {
             Err(error) => return Err(error).during("read", &lock),
         };
         if !is_locked {
-            create_folder(&self.unfinished)?;
+            create_folder(&self.disk, &self.unfinished)?;
             let new = open_lock(&lock)?;
             new.lock_shared().during("lock", &lock)?;
             *in_use = new;
@@ -100,8 +132,8 @@ fn open_lock(lock: &Path) -> Result<File, BlobFileError> {
         .during("open", lock)
 }
 
-/// Creates a folder and those above it, durably.
-pub(super) fn create_folder(folder: &Path) -> Result<(), BlobFileError> {
+/// Creates a folder and those above it that are missing, durably.
+fn create_folder(disk: &Disk, folder: &Path) -> Result<(), BlobFileError> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -110,26 +142,20 @@ pub(super) fn create_folder(folder: &Path) -> Result<(), BlobFileError> {
         Some(parent) => parent,
         None => return Err(io::Error::from(io::ErrorKind::NotFound)).during("create", folder),
     };
-    create_folder(parent)?;
-    match fs::create_dir(folder) {
+    create_folder(disk, parent)?;
+    create_in(disk, parent, folder)
+}
+
+fn create_in(disk: &Disk, parent: &Path, folder: &Path) -> Result<(), BlobFileError> {
+    match disk.create_folder(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).during("create", folder)
         }
-        _ => flush_folder(parent),
+        _ => disk.sync_folder(parent).during("flush", parent),
     }
 }
 
-/// Makes the names in a folder durable. Only Unix can, and only there it is needed.
-pub(super) fn flush_folder(folder: &Path) -> Result<(), BlobFileError> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .during("flush", folder)?;
-    }
-    Ok(())
-}
-
-fn remove_unfinished(folder: &Path) -> Result<(), BlobFileError> {
+fn remove_unfinished(disk: &Disk, folder: &Path) -> Result<(), BlobFileError> {
     for entry in fs::read_dir(folder).during("read", folder)? {
         let path = entry.during("read", folder)?.path();
         let is_ours = path
@@ -137,7 +163,7 @@ fn remove_unfinished(folder: &Path) -> Result<(), BlobFileError> {
             .and_then(|name| name.to_str())
             .is_some_and(|name| name.ends_with(UNFINISHED_SUFFIX));
         if is_ours {
-            fs::remove_file(&path).during("remove", &path)?;
+            disk.remove(&path).during("remove", &path)?;
         }
     }
     Ok(())

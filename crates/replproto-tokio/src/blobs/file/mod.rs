@@ -1,19 +1,22 @@
 //! Blobs as files.
 
+mod disk;
 mod folder;
 mod list;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use self::folder::{Folders, create_folder, flush_folder};
+use self::disk::Disk;
+use self::folder::Folders;
 pub use self::list::{SavedBlob, SavedBlobs};
 use super::path::blob_path;
 use super::{BlobInfo, BlobStore, BlobWriter};
@@ -22,7 +25,8 @@ use super::{BlobInfo, BlobStore, BlobWriter};
 ///
 /// A blob is written to a temporary file in the same file system, flushed to the disk, renamed, and its folder flushed too,
 /// so a blob is there whole or not at all. What a crash left of others is removed when the store is opened. Clones share
-/// one store, and several processes may use one folder.
+/// one store, and several processes may use one folder. At most 64 calls of the system are under way for one store, each on a
+/// thread of the runtime's own for such calls.
 #[derive(Clone, Debug)]
 pub struct FileBlobStore {
     shared: Arc<Shared>,
@@ -32,6 +36,39 @@ pub struct FileBlobStore {
 struct Shared {
     folders: Folders,
     next: AtomicU64,
+    turns: Arc<Semaphore>,
+}
+
+/// So many calls of the system are under way at most. The runtime has 512 threads for all such calls of a process, and one disk
+/// that hangs must not take them all.
+const OPERATIONS_IN_FLIGHT: usize = 64;
+
+/// Held by a call of the system while it is under way.
+type Turn = OwnedSemaphorePermit;
+
+impl Shared {
+    async fn turn(&self) -> Turn {
+        match self.turns.clone().acquire_owned().await {
+            Ok(turn) => turn,
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let turn = self.turn().await;
+        joined(in_turn(turn, work)).await
+    }
+}
+
+fn in_turn<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    })
 }
 
 /// The folder of unfinished files. No escaped name of a node is like it.
@@ -97,14 +134,15 @@ impl FileBlobStore {
     /// The folder cannot be created or written to.
     pub async fn open_dir(root: impl Into<PathBuf>) -> Result<Self, BlobFileError> {
         let root = root.into();
-        off_thread(move || Self::open_now(root)).await
+        joined(spawn_blocking(move || Self::open_on(Disk::default(), root))).await
     }
 
-    fn open_now(root: PathBuf) -> Result<Self, BlobFileError> {
+    fn open_on(disk: Disk, root: PathBuf) -> Result<Self, BlobFileError> {
         Ok(Self {
             shared: Arc::new(Shared {
-                folders: Folders::open(root)?,
+                folders: Folders::open(root, disk)?,
                 next: AtomicU64::new(0),
+                turns: Arc::new(Semaphore::new(OPERATIONS_IN_FLIGHT)),
             }),
         })
     }
@@ -130,9 +168,11 @@ impl BlobStore for FileBlobStore {
     async fn open(&self, blob: BlobInfo) -> Result<FileBlobWriter, BlobFileError> {
         let target = self.path(&blob.peer, &blob.database, &blob.file);
         let shared = Arc::clone(&self.shared);
-        let part = off_thread(move || Part::create(shared)).await?;
+        let part = self.shared.off_thread(move || Part::create(shared)).await?;
         Ok(FileBlobWriter {
+            store: self.shared.clone(),
             part: Some(part),
+            write: None,
             collected: Vec::new(),
             target,
             unflushed: 0,
@@ -145,8 +185,11 @@ impl BlobStore for FileBlobStore {
 /// Writes one blob to a temporary file.
 #[derive(Debug)]
 pub struct FileBlobWriter {
+    store: Arc<Shared>,
     /// `None` while a write is under way, and after one failed or was given up.
     part: Option<Part>,
+    /// The write that is under way, also when nobody waits for it any more.
+    write: Option<JoinHandle<Result<Part, BlobFileError>>>,
     collected: Vec<u8>,
     target: PathBuf,
     /// Bytes that were written since the last flush began.
@@ -181,11 +224,15 @@ impl FileBlobWriter {
             return Ok(());
         }
         self.end_flush().await?;
+        // If others keep the disk busy, this would be no help.
+        let Ok(turn) = self.store.turns.clone().try_acquire_owned() else {
+            return Ok(());
+        };
         self.unflushed = 0;
         let file = part.file.try_clone().during("flush", &part.path)?;
-        let path = part.path.clone();
-        self.flush = Some(spawn_blocking(move || {
-            file.sync_data().during("flush", &path)
+        let (path, disk) = (part.path.clone(), part.disk().clone());
+        self.flush = Some(in_turn(turn, move || {
+            disk.sync_data(&file, &path).during("flush", &path)
         }));
         Ok(())
     }
@@ -207,24 +254,26 @@ impl BlobWriter for FileBlobWriter {
     }
 
     async fn write_all(&mut self, pieces: Vec<Bytes>) -> Result<(), BlobFileError> {
-        let part = self.take_part()?;
         let length = self.collected.len() + pieces.iter().map(Bytes::len).sum::<usize>();
-        if length <= COLLECTED_BYTES {
+        if length <= COLLECTED_BYTES && self.part.is_some() {
             for piece in &pieces {
                 self.collected.extend_from_slice(piece);
             }
-            self.part = Some(part);
             return Ok(());
         }
+        let turn = self.store.turn().await;
+        let part = self.take_part()?;
         let collected = std::mem::take(&mut self.collected);
         self.unflushed += length;
-        let written = off_thread(move || {
+        let write = self.write.insert(in_turn(turn, move || {
             let part = part.write(&collected)?;
             pieces
                 .iter()
                 .try_fold(part, |part, piece| part.write(piece))
-        })
-        .await?;
+        }));
+        let written = joined(write).await;
+        self.write = None;
+        let written = written?;
         let flushed = if self.unflushed >= FLUSHED_BYTES {
             self.flush(&written).await
         } else {
@@ -241,14 +290,18 @@ impl BlobWriter for FileBlobWriter {
         let part = self.take_part()?;
         let collected = std::mem::take(&mut self.collected);
         let target = std::mem::take(&mut self.target);
-        off_thread(move || part.write(&collected)?.save(&target)).await
+        self.store
+            .off_thread(move || part.write(&collected)?.save(&target))
+            .await
     }
 
     async fn abort(mut self) {
-        // Nothing of it is at work any more when this returns.
         let _ = self.end_flush().await;
+        if let Some(write) = self.write.take() {
+            self.part = joined(write).await.ok();
+        }
         if let Some(part) = self.part.take() {
-            off_thread(move || drop(part)).await;
+            self.store.off_thread(move || drop(part)).await;
         }
     }
 }
@@ -259,7 +312,8 @@ impl Drop for FileBlobWriter {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             // Removing a large file takes its time.
-            runtime.spawn_blocking(move || drop(part));
+            let store = self.store.clone();
+            runtime.spawn(async move { store.off_thread(move || drop(part)).await });
         }
     }
 }
@@ -281,7 +335,7 @@ impl Part {
             let number = store.next.fetch_add(1, Ordering::Relaxed);
             let name = format!("{}-{number}{UNFINISHED_SUFFIX}", std::process::id());
             let path = store.folders.unfinished.join(name);
-            match File::create_new(&path) {
+            match store.folders.disk.create(&path) {
                 Ok(file) => {
                     return Ok(Self {
                         file,
@@ -301,37 +355,41 @@ impl Part {
         }
     }
 
-    fn write(mut self, bytes: &[u8]) -> Result<Self, BlobFileError> {
-        self.file.write_all(bytes).during("write", &self.path)?;
+    fn disk(&self) -> &Disk {
+        &self.store.folders.disk
+    }
+
+    fn write(self, bytes: &[u8]) -> Result<Self, BlobFileError> {
+        self.disk()
+            .write(&self.file, &self.path, bytes)
+            .during("write", &self.path)?;
         Ok(self)
     }
 
     fn save(mut self, target: &Path) -> Result<(), BlobFileError> {
-        self.file.sync_all().during("flush", &self.path)?;
+        let disk = self.disk().clone();
+        disk.sync_all(&self.file, &self.path)
+            .during("flush", &self.path)?;
         self.store.folders.check_root()?;
         let folder = target.parent().unwrap_or(&self.store.folders.root);
-        create_folder(folder)?;
-        fs::rename(&self.path, target).during("create", target)?;
+        self.store.folders.create(folder)?;
+        disk.rename(&self.path, target).during("create", target)?;
         self.is_saved = true;
-        flush_folder(folder)
+        disk.sync_folder(folder).during("flush", folder)
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_saved
-            && let Err(error) = fs::remove_file(&self.path)
+            && let Err(error) = self.disk().remove(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove an unfinished blob");
         }
     }
 }
 
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    joined(spawn_blocking(work)).await
-}
-
-async fn joined<T>(task: JoinHandle<T>) -> T {
+async fn joined<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
     match task.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -342,5 +400,7 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
     }
 }
 
+#[cfg(test)]
+mod power_tests;
 #[cfg(test)]
 mod tests;
