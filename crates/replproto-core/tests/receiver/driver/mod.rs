@@ -474,8 +474,10 @@ impl Driver {
         }
         let is_paused = !self.announced.is_empty();
         assert_eq!(self.receiver.is_paused(), is_paused || self.is_draining);
-        let out = self.blobs.values().filter(|blob| !blob.is_over);
-        let chunks = out.flat_map(|blob| &blob.chunks);
+        // What was to be thrown away counts until it is.
+        let is_out = |id: &BlobId, blob: &Blob| !blob.is_over || self.aborted.contains(id);
+        let out = self.blobs.iter().filter(|(id, blob)| is_out(id, blob));
+        let chunks = out.flat_map(|(_, blob)| &blob.chunks);
         let out: u64 = chunks.map(|bytes| CHUNK_OVERHEAD + bytes).sum();
         assert_eq!(self.receiver.blob_bytes_out(), out);
         // What has become durable is confirmed soon after.
