@@ -10,14 +10,14 @@ use replproto_core::config::{FlowControl, LargeRecord, Mode, RECORD_MAX, TableFi
 use replproto_core::{Config, Sequence, Start};
 use replproto_tokio::Endpoint;
 
+use super::bound;
 use super::marks::{Pair, amount};
 use super::tls::TlsArgs;
 use crate::address::Address;
 use crate::duration;
 use crate::exit::Failure;
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
   replproto receive ws://db1.example.com:9933 --database data --into data.sqlite
   replproto receive ws://10.0.0.5 --database data --into data.sqlite --tables Dog,Cat --peer node-a
@@ -33,7 +33,14 @@ of high), in items, or in bytes with a unit such as KiB, MiB or GiB. docs/operat
 An interrupt (or SIGTERM) ends the link after what is in hand has been stored; a second one ends the program at once.
 
 Exit codes: 0 ended as asked (--until-idle, or an interrupt); 1 something went wrong; 2 the options are wrong;
-3 the deadline passed; 130 a second interrupt.")]
+3 the deadline passed; 130 a second interrupt.";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", bound::help())
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = after_help())]
 pub(crate) struct ReceiveArgs {
     /// Where the publisher is: ws://HOST[:PORT][/PATH], or wss:// for TLS
     pub(super) url: Endpoint,

@@ -1,6 +1,7 @@
 //! `replproto receive`: follows a publisher into an SQLite file.
 
 mod args;
+mod bound;
 mod marks;
 mod tls;
 
@@ -10,6 +11,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use indicatif::HumanBytes;
 use replproto_tokio::{
     Authorization, AuthorizationProvider, ConnectError, Ended, FileBlobStore, LinkConfig, Recorder,
     Replica, RunError, RunOptions, Sink, SqliteError, SqliteOptions, SqliteSink,
@@ -43,6 +45,8 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     };
     let link = link_config(&args)?;
     link.check().await.map_err(not_connected)?;
+    let most = HumanBytes(link.memory_bound().total());
+    tracing::info!("the link takes at most {most} of memory, and mostly a hundredth of it");
     let places = Places::choose(&args)?;
     let metrics = metrics.map(|server| tokio::spawn(server.serve()));
     let source = match args::given(args.peer.as_ref()) {

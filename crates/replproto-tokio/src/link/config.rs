@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use replproto_core::config::{Config, Level, Marks};
-use replproto_core::{BlobTries, Epoch, Start};
+use replproto_core::{BlobTries, Epoch, MemoryBound, Start};
 use tokio::time::timeout;
 
 use crate::budget::MemoryBudget;
@@ -15,6 +15,7 @@ use crate::connect::{
 use crate::connect::{TlsConfig, server_name};
 use crate::driver::LinkEnd;
 use crate::record::Recorder;
+use crate::web_socket::MAX_PART;
 
 /// Where the peer is, and what the link does.
 #[derive(Clone, Debug)]
@@ -38,6 +39,11 @@ pub struct LinkConfig {
 }
 
 impl LinkConfig {
+    /// What the link takes at most on behalf of the peer, besides its socket's buffers and what the sink and the blob store take.
+    pub fn memory_bound(&self) -> MemoryBound {
+        self.core.memory_bound(MAX_PART)
+    }
+
     /// A link of the node `node_name` to a peer, for one of its databases, with every default. The marks of the consumer's
     /// queue are those of this adapter: 4,096 and 2,048 events. So are those of what is not durable, 2,048 and 1,024
     /// transactions: small ones share a commit of the store.
