@@ -154,6 +154,8 @@ pub enum Interruption {
     Closed(CloseReason),
     /// The sink failed, and the link was ended because of it.
     Storage(Arc<str>),
+    /// The peer stopped in the middle of a transaction while others waited for the sink, and the link was renewed.
+    HeldUp,
     /// The task of the link panicked.
     Panicked,
 }
@@ -164,6 +166,9 @@ impl fmt::Display for Interruption {
             Self::NotConnected(error) => f.write_str(&describe(&**error)),
             Self::Closed(reason) => reason.fmt(f),
             Self::Storage(why) => write!(f, "the store failed: {why}"),
+            Self::HeldUp => {
+                f.write_str("the peer stopped in a transaction while others waited for the store")
+            }
             Self::Panicked => f.write_str("the task of the link panicked"),
         }
     }

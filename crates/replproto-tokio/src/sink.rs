@@ -10,7 +10,7 @@ use replproto_core::{Cursor, Event, StoredCursor};
 ///
 /// ```text
 /// load                                    before every dial
-///   begin  apply*  commit(cursor)         any number of times while the link lives
+///   begin  apply*  commit(cursor)         any number of times while the link lives; may_wait in between
 ///   begin  apply*  rollback               when it ends in between, or when a call failed
 /// ```
 ///
@@ -78,6 +78,16 @@ pub trait Sink: Send {
         &mut self,
         cursor: Option<Cursor>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Whether the open storage transaction may stay open although it waits for the peer. It is asked now and then while one does
+    /// ([`RunOptions::transaction_wait`](crate::RunOptions::transaction_wait)). A store that others wait for in the meantime
+    /// says no: then the transaction is rolled back, and the link is renewed from the cursor.
+    ///
+    /// # Errors
+    /// The store cannot tell.
+    fn may_wait(&mut self) -> impl Future<Output = Result<bool, Self::Error>> + Send {
+        async { Ok(true) }
+    }
 
     /// Forgets everything since `begin`. Without a `begin` it does nothing.
     ///

@@ -109,6 +109,10 @@ impl<S: Sink> Sink for StallingSink<S> {
         self.inner.commit(cursor).await
     }
 
+    async fn may_wait(&mut self) -> Result<bool, S::Error> {
+        self.inner.may_wait().await
+    }
+
     async fn rollback(&mut self) -> Result<(), S::Error> {
         self.inner.rollback().await
     }

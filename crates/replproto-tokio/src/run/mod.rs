@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 
 use self::halt::{Halt, Halts};
 pub use self::options::{Grouping, RunOptions};
-use self::pump::Pump;
+use self::pump::{Pump, Worked};
 pub use self::stop::Stop;
 use self::stop::StopRequest;
 use crate::blobs::BlobStore;
@@ -217,6 +217,8 @@ enum Pumped<E> {
     Stored,
     /// The sink failed.
     Failed(E),
+    /// The peer stopped in the middle of a transaction while others waited for the store.
+    HeldUp,
     /// The sink does not come to an end, and the run has to.
     Stuck(Halt),
 }
@@ -286,7 +288,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             tracing::warn!("the store has not finished in time, and is left to itself");
             return self.cut_off(halt).map(Session::Last);
         }
-        if let Pumped::Failed(_) = pumped {
+        if let Pumped::Failed(_) | Pumped::HeldUp = pumped {
             link.shutdown();
         }
         let outcome = tokio::select! {
@@ -314,6 +316,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             (Pumped::Failed(error), end) => {
                 self.storage_failed(error, end.and_then(|end| end.set_up_for))
             }
+            (Pumped::HeldUp, end) => Ok(self.held_up(end.and_then(|end| end.set_up_for))),
             (_, Some(end)) => self.ended(&end),
             (_, None) => Ok(Session::Again(EndCause::Panic, Duration::ZERO)),
         }
@@ -389,6 +392,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             &mut *self.sink,
             link,
             self.grouping,
+            self.options.transaction_wait,
             &self.shared.progress,
             cursor,
         );
@@ -404,7 +408,8 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         let pumped = tokio::select! {
             never = halts.forward(link) => match never {},
             worked = work => match worked {
-                Ok(()) => Pumped::Stored,
+                Ok(Worked::Over) => Pumped::Stored,
+                Ok(Worked::HeldUp) => Pumped::HeldUp,
                 Err(error) => Pumped::Failed(error),
             },
             halt = halts.out_of_patience() => Pumped::Stuck(halt),
@@ -463,6 +468,17 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             EndCause::Storage,
             set_up_for.unwrap_or_default(),
         ))
+    }
+
+    /// The link is to be renewed: what came of the transaction is rolled back.
+    fn held_up(&self, set_up_for: Option<Duration>) -> Session {
+        tracing::warn!(
+            waited = ?self.options.transaction_wait,
+            advice = "If the publisher's transactions are large and the line is slow, give each link a file of its own.",
+            "a transaction stopped in the middle while another link waited for the same file; it is rolled back and comes again"
+        );
+        self.tell(|snapshot| snapshot.last_interruption = Some(Interruption::HeldUp));
+        Session::Again(EndCause::Message, set_up_for.unwrap_or_default())
     }
 
     /// The run was halted while there was no link.

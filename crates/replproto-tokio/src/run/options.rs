@@ -37,6 +37,10 @@ pub struct RunOptions {
     pub patience: Duration,
     /// How much is put into one storage transaction.
     pub grouping: Grouping,
+    /// How long a storage transaction may wait for the peer, in all, before the sink is asked whether it may do so for as long
+    /// again ([`Sink::may_wait`](crate::Sink::may_wait)). Another link that writes to the same SQLite file is held up so long at
+    /// most; it waits twice as long before it fails.
+    pub transaction_wait: Duration,
     /// Where to tell what is going on.
     pub progress: watch::Sender<Snapshot>,
     /// How to end it from outside. Keep a clone.
@@ -56,6 +60,7 @@ impl Default for RunOptions {
             storage_tries: 10,
             patience: Duration::from_secs(5),
             grouping: Grouping::default(),
+            transaction_wait: Duration::from_secs(30),
             progress: watch::Sender::default(),
             stop: Stop::new(),
         }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use replproto_core::{CommitId, Cursor, Event, Input};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::latency::{Versions, wall_clock};
 use super::options::Grouping;
@@ -27,6 +27,7 @@ pub(super) struct Pump<'a, S> {
     sink: &'a mut S,
     link: &'a Link,
     grouping: Grouping,
+    transaction_wait: Duration,
     progress: &'a Progress,
     group: Option<Group>,
     versions: Versions,
@@ -42,6 +43,8 @@ struct Group {
     since: Instant,
     /// Records were applied whose transaction has not ended.
     is_partial: bool,
+    /// How long the peer was waited for since the sink was asked whether it may be.
+    waited: Duration,
     ids: Vec<CommitId>,
     cursor: Option<Cursor>,
     records: u64,
@@ -53,6 +56,7 @@ impl Group {
         Self {
             since: Instant::now(),
             is_partial: false,
+            waited: Duration::ZERO,
             ids: Vec::new(),
             cursor: None,
             records: 0,
@@ -105,7 +109,18 @@ enum Next {
     Apply(Vec<Event>),
     /// Nothing is waiting that may join the group.
     Commit,
+    /// The rest of a transaction has been waited for long enough to ask.
+    Ask,
     Over,
+}
+
+/// How the work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worked {
+    /// The link is over, and what it brought is kept.
+    Over,
+    /// The rest of a transaction did not come while others waited for the store. Nothing of it is kept.
+    HeldUp,
 }
 
 impl<'a, S: Sink> Pump<'a, S> {
@@ -113,6 +128,7 @@ impl<'a, S: Sink> Pump<'a, S> {
         sink: &'a mut S,
         link: &'a Link,
         grouping: Grouping,
+        transaction_wait: Duration,
         progress: &'a Progress,
         cursor: Option<Cursor>,
     ) -> Self {
@@ -120,6 +136,7 @@ impl<'a, S: Sink> Pump<'a, S> {
             sink,
             link,
             grouping,
+            transaction_wait,
             progress,
             group: None,
             versions: Versions::default(),
@@ -129,7 +146,7 @@ impl<'a, S: Sink> Pump<'a, S> {
     }
 
     /// Works until the link is over. Whole transactions are kept then, a partial one is rolled back.
-    pub(super) async fn work(&mut self) -> Result<(), S::Error> {
+    pub(super) async fn work(&mut self) -> Result<Worked, S::Error> {
         loop {
             match self.next().await {
                 Next::Apply(events) => {
@@ -139,21 +156,25 @@ impl<'a, S: Sink> Pump<'a, S> {
                     }
                 }
                 Next::Commit => self.commit().await?,
+                Next::Ask => {
+                    if !self.sink.may_wait().await? {
+                        self.roll_back().await?;
+                        return Ok(Worked::HeldUp);
+                    }
+                }
                 Next::Over => {
-                    return match &self.group {
-                        None => Ok(()),
-                        Some(group) if group.is_partial => {
-                            self.group = None;
-                            self.sink.rollback().await
-                        }
-                        Some(_) => self.commit().await,
-                    };
+                    match &self.group {
+                        None => {}
+                        Some(group) if group.is_partial => self.roll_back().await?,
+                        Some(_) => self.commit().await?,
+                    }
+                    return Ok(Worked::Over);
                 }
             }
         }
     }
 
-    /// Forgets what is not committed, after an error of the sink.
+    /// Forgets what is not committed.
     pub(super) async fn roll_back(&mut self) -> Result<(), S::Error> {
         self.group = None;
         self.sink.rollback().await
@@ -165,13 +186,28 @@ impl<'a, S: Sink> Pump<'a, S> {
             .is_some_and(|group| !group.is_partial && group.is_full(&self.grouping))
     }
 
-    async fn next(&self) -> Next {
-        let taken = poll_fn(|context| {
-            self.link.exchange().poll_take(context, |events| {
-                take(events, self.group.as_ref(), &self.grouping)
-            })
-        });
-        taken.await.unwrap_or(Next::Over)
+    async fn next(&mut self) -> Next {
+        let (group, grouping) = (self.group.as_ref(), &self.grouping);
+        let exchange = self.link.exchange();
+        let taken = async {
+            poll_fn(|context| exchange.poll_take(context, |events| take(events, group, grouping)))
+                .await
+                .unwrap_or(Next::Over)
+        };
+        let partial = group.filter(|group| group.is_partial);
+        let Some(waited) = partial.map(|group| group.waited) else {
+            return taken.await;
+        };
+        // The store is locked for others. However slowly the rest comes, it is the time in all that holds them up.
+        let start = Instant::now();
+        let next = timeout(self.transaction_wait.saturating_sub(waited), taken).await;
+        if let Some(group) = &mut self.group {
+            group.waited = match next {
+                Ok(_) => waited + start.elapsed(),
+                Err(_) => Duration::ZERO,
+            };
+        }
+        next.unwrap_or(Next::Ask)
     }
 
     async fn apply(&mut self, mut events: Vec<Event>) -> Result<(), S::Error> {

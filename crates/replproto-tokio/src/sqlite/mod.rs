@@ -80,7 +80,9 @@ impl SqliteOptions {
 /// another link, another name is made up; `_replproto_table` lists all of them. Other tables that begin with `_replproto_`
 /// are the sink's own: links with their cursors, tombstones, the last records that were skipped, blobs that are gone.
 ///
-/// One file may hold several links. They write in turns, so links that are busy do better with a file each. The file is in
+/// One file may hold several links. They write in turns, so links that are busy do better with a file each. A link whose
+/// publisher stops in the middle of a transaction holds the others up for
+/// [`RunOptions::transaction_wait`](crate::RunOptions::transaction_wait) at most. The file is in
 /// WAL mode, and each commit is on the disk when it returns.
 ///
 /// ```no_run
@@ -206,6 +208,11 @@ impl Sink for SqliteSink {
 
     async fn commit(&mut self, cursor: Option<Cursor>) -> Result<(), SqliteError> {
         self.ask(|reply| Request::Commit(cursor, reply)).await
+    }
+
+    /// Not while another link writes to the same file: it cannot until this one's transaction ends.
+    async fn may_wait(&mut self) -> Result<bool, SqliteError> {
+        self.ask(Request::MayWait).await
     }
 
     async fn rollback(&mut self) -> Result<(), SqliteError> {

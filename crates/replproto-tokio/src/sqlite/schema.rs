@@ -23,6 +23,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long that is nothing to speak of, while the file is opened.
 const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The lock of a link may be looked at by another one, which takes it for a moment.
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Each table has its own set of statements, so this is enough for about 50 busy tables.
 const STATEMENTS_KEPT: usize = 256;
 
@@ -217,6 +221,19 @@ fn link_row(connection: &Connection, options: &SqliteOptions) -> rusqlite::Resul
     connection.query_row(find, names, |row| row.get(0))
 }
 
+/// The lock of a link. The same file under another name gives the same one.
+fn lock_path(real: &Path, link: i64) -> PathBuf {
+    let mut name = real.as_os_str().to_owned();
+    name.push(format!("-link{link}.lock"));
+    PathBuf::from(name)
+}
+
+/// Whether somebody follows this link into the file. It takes the lock for a moment if nobody has it.
+pub(super) fn is_followed(real: &Path, link: i64) -> bool {
+    let lock = OpenOptions::new().write(true).open(lock_path(real, link));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// The right to follow one link into one file. The operating system takes it back when the process ends, however that
 /// happens; the empty file that stays behind means nothing.
 #[derive(Debug)]
@@ -236,10 +253,8 @@ impl Guard {
         link: i64,
         options: &SqliteOptions,
     ) -> Result<Self, SqliteError> {
-        // The same file under another name gives the same lock.
-        let mut name = real.as_os_str().to_owned();
-        name.push(format!("-link{link}.lock"));
-        let lock_path = PathBuf::from(name);
+        let lock_path = lock_path(real, link);
+        let mut tries = LOCK_TRIES;
         let failed = |error| SqliteError::Lock {
             path: lock_path.clone(),
             error,
@@ -253,6 +268,11 @@ impl Guard {
                 .map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(SqliteError::InUse {
                         path: path.to_owned(),

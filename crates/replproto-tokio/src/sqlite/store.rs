@@ -139,6 +139,16 @@ impl Store {
         Ok(())
     }
 
+    /// Whether another follower is at work on another link of the file.
+    pub(super) fn has_company(&self) -> rusqlite::Result<bool> {
+        self.connection
+            .prepare_cached("SELECT id FROM _replproto_link WHERE id <> ?1")?
+            .query_map([self.guard.link], |row| row.get(0))?
+            .try_fold(false, |has_company, id| {
+                Ok(has_company || schema::is_followed(self.place.real(), id?))
+            })
+    }
+
     pub(super) fn rollback(&mut self) -> rusqlite::Result<()> {
         // Some errors, such as a full disk, have rolled back already.
         if !self.connection.is_autocommit() {

@@ -24,6 +24,7 @@ pub(super) enum Request {
     Begin(Reply<()>),
     Apply(Batch, Reply<Applied>),
     Commit(Option<Cursor>, Reply<()>),
+    MayWait(Reply<bool>),
     Rollback(Reply<()>),
 }
 
@@ -66,6 +67,7 @@ impl Worker {
                 Request::Begin(reply) => drop(reply.send(self.begin())),
                 Request::Apply(batch, reply) => drop(reply.send(self.apply(&batch))),
                 Request::Commit(cursor, reply) => drop(reply.send(self.commit(cursor.as_ref()))),
+                Request::MayWait(reply) => drop(reply.send(self.may_wait())),
                 Request::Rollback(reply) => drop(reply.send(self.rollback())),
             }
         }
@@ -104,6 +106,12 @@ impl Worker {
             store.commit(cursor)
         })?;
         self.check_place()
+    }
+
+    fn may_wait(&mut self) -> Result<bool, SqliteError> {
+        self.step(Phase::Open, Phase::Open, "may_wait", |store| {
+            store.has_company().map(|has_company| !has_company)
+        })
     }
 
     fn check_place(&mut self) -> Result<(), SqliteError> {
