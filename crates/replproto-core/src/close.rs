@@ -112,6 +112,28 @@ impl CloseReason {
         matches!(self, Self::Shutdown | Self::Drained | Self::DrainTimedOut)
     }
 
+    /// What a person may do about it; `None` if nobody has to, because the end was planned or the next link heals it.
+    pub const fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Shutdown | Self::Drained | Self::DrainTimedOut | Self::TransportLost => {
+                return None;
+            }
+            Self::PeerClosed { code, .. } => match code {
+                // A normal end, going away, none given, restarting, busy.
+                1000 | 1001 | 1005 | 1012 | 1013 => return None,
+                1008 => {
+                    "The publisher refuses us: check the authorization or the client certificate, our node's entry there, and \
+                     that the names of node and database are right."
+                }
+                _ => "The publisher's own log says why.",
+            },
+            Self::Disconnected => {
+                "The publisher does not want this link; its log says why. Was the database dropped there, or our node removed?"
+            }
+            Self::Error(error) => error.advice(),
+        })
+    }
+
     /// The frame to close with (`protocol.md` section 15, ruling 10).
     pub(crate) fn frame(&self) -> Option<CloseFrame> {
         let (code, reason) = match self {

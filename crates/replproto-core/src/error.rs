@@ -186,6 +186,29 @@ impl LinkError {
         })
     }
 
+    /// What a person may do about it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } | Self::TooSoon { .. } | Self::TextMessage => {
+                "The publisher breaks the protocol: record a link and report it. If all bytes of it are meant for something else, \
+                 check the address."
+            }
+            Self::TooLarge { .. } => {
+                "The link comes to this again each time: raise the limit if what is too large is legitimate."
+            }
+            Self::WrongName { .. } => {
+                "Check the address and the expected name. If the node was replaced on purpose, start over with a new replica."
+            }
+            Self::WrongDatabase { .. } => {
+                "Check the address and the name of the database: the publisher answers for another one."
+            }
+            Self::Missing { .. } => {
+                "A new link brings it. If it happens again and again, it is a fault of the publisher: report it."
+            }
+            Self::TimedOut { watchdog, .. } => watchdog.advice(),
+        }
+    }
+
     pub(crate) fn close_text(&self) -> String {
         match self {
             Self::WrongName { .. } => "Node name mismatch".into(),
@@ -269,6 +292,20 @@ impl Watchdog {
         "copy_finish",
         "message",
     ];
+
+    /// What a person may look at, if it fires again and again.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Silence => "Check the network, and that the publisher does not hang.",
+            Self::Setup => "The publisher is overloaded, or cannot find out whether we may follow: see its log.",
+            Self::PauseStall(_) => "The store or its disk hangs: check it.",
+            Self::NotReady => "The application is not ready: see what it waits for.",
+            Self::BlobGap => "If blobs fail again and again, check our disk and the publisher's storage of blobs.",
+            Self::Message => "The publisher hangs in the middle of a message, or the network lost the rest of it.",
+            Self::CopyProgress => "Check the publisher's disk and load.",
+            Self::CopyFinish => "Check our disk, and whether the blobs of the copy come.",
+        }
+    }
 
     /// A stable number, for tables.
     pub const fn index(self) -> usize {

@@ -49,6 +49,7 @@ mod describe;
 mod driver;
 #[cfg(all(doc, not(doctest)))] // To be read: they are built and tested elsewhere.
 pub mod examples;
+mod journal;
 mod latency;
 mod link;
 mod memory;

@@ -186,6 +186,11 @@ pub enum AuthorizationError {
 }
 
 impl AuthorizationError {
+    /// Whether a file is not there, or has no value in it. Whatever else gives values may have one the next time.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Invalid { .. })
+    }
+
     /// What the user may do about it.
     pub const fn advice(&self) -> &'static str {
         match self {

@@ -141,12 +141,13 @@ impl ConnectError {
         }
     }
 
-    /// Whether no later dial can succeed, since the mistake is on this side.
+    /// Whether no later dial can succeed unless a mistake on this side is mended.
     pub const fn is_final(&self) -> bool {
         match self {
             Self::SubprotocolName(_) | Self::Config(_) | Self::NoTls => true,
             #[cfg(feature = "tls")]
             Self::TlsConfig(_) => true,
+            Self::Authorization(error) => error.is_final(),
             _ => false,
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use tokio::time::timeout;
 use super::exchange::Exchange;
 use crate::blobs::{BlobInfo, BlobStore, BlobWriter};
 use crate::describe::describe;
+use crate::journal::{Journal, line};
 use crate::scope::Scope;
 
 /// As many chunks are given to a writer together at most.
@@ -35,8 +35,7 @@ pub(crate) struct BlobTasks<B> {
     transfers: BTreeMap<BlobId, Transfer>,
     /// Owns the tasks, and nothing else.
     scope: Scope,
-    /// Of a full disk it is enough to speak once on each link.
-    has_warned: Arc<AtomicBool>,
+    journal: Journal,
 }
 
 #[derive(Debug)]
@@ -52,14 +51,19 @@ struct Chunk {
 }
 
 impl<B: BlobStore> BlobTasks<B> {
-    pub(crate) fn new(store: Arc<B>, exchange: Arc<Exchange>, scope: Scope) -> Self {
+    pub(crate) fn new(
+        store: Arc<B>,
+        exchange: Arc<Exchange>,
+        scope: Scope,
+        journal: Journal,
+    ) -> Self {
         Self {
             store,
             exchange,
             operations: Arc::new(Semaphore::new(OPERATIONS_IN_FLIGHT)),
             transfers: BTreeMap::new(),
             scope,
-            has_warned: Arc::default(),
+            journal,
         }
     }
 
@@ -69,7 +73,7 @@ impl<B: BlobStore> BlobTasks<B> {
         self.transfers.insert(blob, Transfer { chunks, abort });
         let store = self.store.clone();
         let operations = self.operations.clone();
-        let has_warned = self.has_warned.clone();
+        let journal = self.journal.clone();
         let mut report = Report {
             blob,
             exchange: self.exchange.clone(),
@@ -81,11 +85,13 @@ impl<B: BlobStore> BlobTasks<B> {
                 Ok(Outcome::Aborted) => report.make(Input::BlobAborted(blob)),
                 Err(error) => {
                     let why = describe(&error);
-                    if has_warned.swap(true, Ordering::Relaxed) {
-                        tracing::debug!(error = %why, "another blob cannot be kept");
-                    } else {
-                        tracing::warn!(error = %why, "a blob cannot be kept; a later link asks for it again");
-                    }
+                    line!(
+                        journal,
+                        "blob_failed",
+                        warn,
+                        error = %why,
+                        "a blob cannot be kept; a later link asks for it again"
+                    );
                     report.make(Input::BlobFailed { blob, why });
                 }
             }

@@ -14,13 +14,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use replproto_core::{Close, CloseFrame, Command, Event, Input, Instant, Receiver};
+use replproto_core::{Close, CloseFrame, Command, EndCause, Event, Input, Instant, Receiver};
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::blobs::{BlobInfo, BlobStore};
 use crate::budget::Lease;
 use crate::describe::describe;
+use crate::journal::{Journal, line};
 use crate::progress::{LinkSnapshot, Phase, Progress};
 use crate::record::Recorder;
 use crate::scope::Scope;
@@ -62,6 +63,7 @@ pub(crate) struct Parts<B> {
     /// What is told once the link is over.
     pub(crate) last_phase: Phase,
     pub(crate) progress: Progress,
+    pub(crate) journal: Journal,
     pub(crate) recorder: Option<Recorder>,
 }
 
@@ -115,6 +117,7 @@ impl<B: BlobStore> Driver<B> {
                 parts.store.clone(),
                 parts.exchange.clone(),
                 parts.blob_scope.clone(),
+                parts.journal.clone(),
             ),
             clock,
             timer: Box::pin(sleep_until(clock.moment(Instant::ZERO))),
@@ -160,7 +163,7 @@ impl<B: BlobStore> Driver<B> {
         }
         if let Err(misuse) = self.parts.receiver.handle(now, input) {
             // An id that was made up, or a mistake of ours. Either way nothing has changed.
-            tracing::error!(%misuse, "the link refused what it was told");
+            line!(self.parts.journal, "misuse", error, %misuse, "the link refused what it was told");
         }
     }
 
@@ -222,7 +225,7 @@ impl<B: BlobStore> Driver<B> {
             Command::Transmit(bytes) => self.parts.socket.send(&bytes),
             Command::Ping => self.parts.socket.ping(),
             Command::Event(event) => {
-                log_copy(&event);
+                log(&self.parts.journal, &event);
                 self.events.push(event);
             }
             Command::OpenBlob { blob, file, size } => {
@@ -389,6 +392,7 @@ impl<B: BlobStore> Driver<B> {
     fn tell_progress(&mut self, now: Instant) {
         self.told = Some(now);
         self.is_news = false;
+        self.parts.journal.sum_up();
         let receiver = &self.parts.receiver;
         let link = LinkSnapshot {
             epoch: self.parts.epoch,
@@ -419,7 +423,17 @@ impl<B: BlobStore> Driver<B> {
         self.phase = self.parts.last_phase;
         self.tell_progress(now);
         let transport = self.lost.as_ref().map(|error| describe(error));
-        tracing::info!(reason = %close.reason, transport, "the link is over");
+        let (reason, journal) = (&close.reason, &self.parts.journal);
+        let cause = EndCause::from(reason).as_str();
+        match reason.advice() {
+            Some(advice) => {
+                line!(journal, cause, warn, %reason, transport, cause, advice, "the link is over");
+            }
+            None => line!(journal, cause, info, %reason, transport, cause, "the link is over"),
+        }
+        if self.parts.last_phase == Phase::Ended {
+            journal.close();
+        }
         self.parts.exchange.end();
         // What is left waits for the store, and is no more than the marks of the blobs: it is not for others to wait for.
         self.parts.lease = None;
@@ -458,14 +472,28 @@ impl<B: BlobStore> Driver<B> {
     }
 }
 
-/// A base copy takes long, and may come without having been asked for: whoever reads the log wants to know.
-fn log_copy(event: &Event) {
+/// A base copy takes long, and may come without having been asked for; a blob that is gone is lost. Whoever reads the log wants
+/// to know.
+fn log(journal: &Journal, event: &Event) {
     match event {
         Event::CopyStarted(started) => {
             let (forced, resumed) = (started.forced, started.resumed);
-            tracing::info!(forced, resumed, "a base copy begins");
+            line!(journal, "copy", info, forced, resumed, "a base copy begins");
         }
-        Event::CopyCompleted(_) => tracing::info!("the base copy is complete"),
+        Event::CopyCompleted(_) => line!(journal, "copy_end", info, "the base copy is complete"),
+        Event::BlobGone(gone) => {
+            let record = gone.record.as_ref().map(|owner| owner.table.as_str());
+            line!(
+                journal,
+                "blob_gone",
+                warn,
+                file = %gone.file,
+                table = record,
+                why = %gone.fault,
+                advice = "The record is kept without it: the publisher has lost this blob.",
+                "a blob is gone at the source"
+            );
+        }
         _ => {}
     }
 }

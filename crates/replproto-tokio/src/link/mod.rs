@@ -23,6 +23,7 @@ use crate::budget::MemoryBudget;
 use crate::connect::{Authorization, ConnectError, Transport, dial, upgrade, within};
 pub use crate::driver::LinkEnd;
 use crate::driver::{Clock, Driver, Exchange, Parts, Socket, Taken};
+use crate::journal::{Journal, line};
 use crate::progress::{Phase, Progress, Snapshot};
 use crate::scope::Scope;
 use crate::web_socket::FrameLimits;
@@ -174,7 +175,14 @@ impl Link {
         }
         let receiver = Receiver::new(config.core.clone(), start, epoch, clock.now())?
             .with_blob_tries(blob_tries);
-        tracing::info!(peer = %config.endpoint, database = %config.core.database, "the link is open");
+        line!(
+            shared.journal,
+            "open",
+            info,
+            peer = %config.endpoint,
+            database = %config.core.database,
+            "the link is open"
+        );
         shared.progress.update(|snapshot| {
             snapshot.phase = Phase::SettingUp;
             snapshot.links += 1;
@@ -196,6 +204,7 @@ impl Link {
             last_phase: shared.last_phase,
             lease: config.budget.as_ref().map(MemoryBudget::join),
             progress: shared.progress.clone(),
+            journal: shared.journal.clone(),
             recorder: config.recorder.clone(),
         });
         let over = Over(exchange.clone());
@@ -296,6 +305,7 @@ impl Stream for Link {
 pub(crate) struct Shared<B> {
     pub(crate) store: Arc<B>,
     pub(crate) progress: Progress,
+    pub(crate) journal: Journal,
     pub(crate) until_idle: Option<Duration>,
     /// What comes after a link.
     pub(crate) last_phase: Phase,
@@ -307,6 +317,7 @@ impl<B> Shared<B> {
         Self {
             store: Arc::new(store),
             progress: Progress::default(),
+            journal: Journal::default(),
             until_idle: None,
             last_phase: Phase::Ended,
         }

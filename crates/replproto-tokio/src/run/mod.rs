@@ -26,6 +26,7 @@ use crate::blobs::BlobStore;
 use crate::connect::ConnectError;
 use crate::describe::describe;
 use crate::driver::Clock;
+use crate::journal::{Journal, line};
 use crate::link::{Link, LinkConfig, LinkEnd, Opening, Shared};
 use crate::progress::{Interruption, Phase, Progress, Snapshot};
 use crate::scope::Scope;
@@ -81,6 +82,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
     #[cfg(feature = "metrics")]
     let published = crate::metrics::Published::start(scope, &link, progress.subscribe());
     let clock = Clock::start();
+    let journal = Journal::default();
     let mut backoff = Backoff::new(options.first_delay, options.longest_delay);
     if let Some(seed) = options.jitter {
         backoff = backoff.with_full_jitter(seed);
@@ -89,6 +91,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
         shared: Shared {
             store: Arc::new(blobs),
             progress: progress.clone(),
+            journal: journal.clone(),
             until_idle: options.until_idle,
             last_phase: Phase::Storing,
         },
@@ -109,6 +112,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
     };
     let result = runner.run().await;
     let report = runner.report.take();
+    journal.close();
     progress.update(|snapshot| snapshot.phase = Phase::Ended);
     #[cfg(feature = "metrics")]
     published.finish().await;
@@ -368,13 +372,17 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             }
             _ => self.has_dialled = true,
         }
-        tracing::warn!(
+        let cause = error.cause();
+        line!(
+            self.shared.journal,
+            cause.as_str(),
+            warn,
             peer = %config.endpoint,
             error = %describe(&error),
+            cause = cause.as_str(),
             advice = error.advice(),
             "cannot connect"
         );
-        let cause = error.cause();
         self.tell(|snapshot| {
             snapshot.failed_dials += 1;
             let error = Interruption::NotConnected(Arc::new(error));
@@ -386,7 +394,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
     /// Moves what the link brings into the sink. What is not committed is rolled back when this returns, unless the sink is
     /// stuck.
     async fn pump(&mut self, link: &Link, epoch: Epoch) -> Pumped<S::Error> {
-        let halts = &self.halts;
+        let (halts, journal) = (&self.halts, &self.shared.journal);
         let cursor = self.durable.clone();
         let mut pump = Pump::new(
             &mut *self.sink,
@@ -401,7 +409,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             if worked.is_err()
                 && let Err(error) = pump.roll_back().await
             {
-                tracing::warn!(error = %describe(&error), "cannot roll back");
+                line!(journal, "rollback", warn, error = %describe(&error), "cannot roll back");
             }
             worked
         };
@@ -460,7 +468,14 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             return Err(RunError::Sink { tries, error });
         }
         let why = describe(&error);
-        tracing::warn!(error = %why, tries, "the store failed; trying again");
+        line!(
+            self.shared.journal,
+            "storage",
+            warn,
+            error = %why,
+            tries,
+            "the store failed; trying again"
+        );
         self.tell(|snapshot| {
             snapshot.last_interruption = Some(Interruption::Storage(why.into()));
         });
@@ -472,7 +487,10 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
 
     /// The link is to be renewed: what came of the transaction is rolled back.
     fn held_up(&self, set_up_for: Option<Duration>) -> Session {
-        tracing::warn!(
+        line!(
+            self.shared.journal,
+            "held_up",
+            warn,
             waited = ?self.options.transaction_wait,
             advice = "If the publisher's transactions are large and the line is slow, give each link a file of its own.",
             "a transaction stopped in the middle while another link waited for the same file; it is rolled back and comes again"

@@ -1,8 +1,9 @@
 //! What is kept about records besides the records: the log of events, and what was passed over.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use replproto_core::event::SkippedRecord;
+use replproto_core::key::Key;
 use replproto_core::{RecordKind, WallTime};
 
 use super::batch::Change;
@@ -27,6 +28,20 @@ pub(super) fn write_event_line(change: &Change<'_>, out: &mut String) {
         change.version.to_bits(),
         change.origin
     );
+}
+
+/// A record's id for a log: as JSON if it can be read, else its bytes; cut if it is long.
+pub(super) struct ShownKey<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for ShownKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 64;
+        let text = match Key::decode(self.0) {
+            Ok(key) => format!("{key:?}"),
+            Err(_) => format!("{:02x?}", &self.0[..self.0.len().min(LONGEST)]),
+        };
+        f.write_str(&text[..text.floor_char_boundary(LONGEST)])
+    }
 }
 
 /// A record that was passed over, whoever noticed it.

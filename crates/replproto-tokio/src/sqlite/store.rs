@@ -13,11 +13,12 @@ use super::error::{AtPath, SqliteError};
 use super::large::not_merged;
 use super::link::{Copy, CopyState, Link, read_cursor};
 use super::place::Place;
-use super::report::{Skipped, write_event_line};
+use super::report::{ShownKey, Skipped, write_event_line};
 use super::schema::{self, Guard};
 use super::tables::{DataTable, Tables};
 use super::tombstones::Tombstones;
 use crate::decode::{NO_CHANGES, NO_VALUE, Undecodable};
+use crate::journal::{Journal, line};
 use crate::patch;
 use crate::sink::{Applied, Stored};
 
@@ -39,6 +40,7 @@ pub(super) struct Store {
     /// The next entries come from another place of the log than the last ones.
     new_run: bool,
     line: String,
+    journal: Journal,
 }
 
 impl Store {
@@ -57,6 +59,7 @@ impl Store {
             tombstones,
             new_run: true,
             line: String::new(),
+            journal: Journal::default(),
         })
     }
 
@@ -357,7 +360,17 @@ impl Store {
         self.link.skipped += 1;
         self.link.skipped_changed = true;
         let number = self.link.skipped;
-        tracing::debug!(table = skipped.table, kind = skipped.kind.as_str(), error = %skipped.error, "record skipped");
+        line!(
+            self.journal,
+            "record_skipped",
+            warn,
+            table = skipped.table,
+            id = %ShownKey(skipped.key),
+            kind = skipped.kind.as_str(),
+            error = %skipped.error,
+            advice = "The record is not in the replica as it is at the publisher: `_replproto_skipped` lists the last ones.",
+            "a record is passed over"
+        );
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO _replproto_skipped VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
