@@ -297,11 +297,17 @@ impl Watchdog {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Silence => "Check the network, and that the publisher does not hang.",
-            Self::Setup => "The publisher is overloaded, or cannot find out whether we may follow: see its log.",
+            Self::Setup => {
+                "The publisher is overloaded, or cannot find out whether we may follow: see its log."
+            }
             Self::PauseStall(_) => "The store or its disk hangs: check it.",
             Self::NotReady => "The application is not ready: see what it waits for.",
-            Self::BlobGap => "If blobs fail again and again, check our disk and the publisher's storage of blobs.",
-            Self::Message => "The publisher hangs in the middle of a message, or the network lost the rest of it.",
+            Self::BlobGap => {
+                "If blobs fail again and again, check our disk and the publisher's storage of blobs."
+            }
+            Self::Message => {
+                "The publisher hangs in the middle of a message, or the network lost the rest of it."
+            }
             Self::CopyProgress => "Check the publisher's disk and load.",
             Self::CopyFinish => "Check our disk, and whether the blobs of the copy come.",
         }

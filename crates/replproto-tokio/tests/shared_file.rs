@@ -121,10 +121,7 @@ async fn a_publisher_that_stops_in_a_transaction_does_not_hold_the_other_up() {
         let (mut peer, request) = one.publisher.link().await;
         assert_eq!(request.subscriptions[0].start, Sequence(1.0));
         let told = progress.borrow().last_interruption.clone();
-        assert!(
-            matches!(told, Some(Interruption::HeldUp)),
-            "{told:?}"
-        );
+        assert!(matches!(told, Some(Interruption::HeldUp)), "{told:?}");
         assert_eq!(rows(&file, "one"), 0);
         peer.send_bytes(message.clone()).await;
         peer.confirmed_up_to(TIME).await;

@@ -129,7 +129,12 @@ impl BlobWriter for Gated {
 
 fn tasks(store: Gated) -> (BlobTasks<Gated>, Arc<Exchange>) {
     let exchange = exchange();
-    let tasks = BlobTasks::new(Arc::new(store), exchange.clone(), Scope::new());
+    let tasks = BlobTasks::new(
+        Arc::new(store),
+        exchange.clone(),
+        Scope::new(),
+        Journal::default(),
+    );
     (tasks, exchange)
 }
 
@@ -217,7 +222,7 @@ async fn only_a_store_that_panics_is_said_to() {
     };
     let scope = Scope::new();
     let store = Arc::new(MemoryBlobStore::new());
-    let mut tasks = BlobTasks::new(store, exchange.clone(), scope.clone());
+    let mut tasks = BlobTasks::new(store, exchange.clone(), scope.clone(), Journal::default());
     tasks.open(BLOB, info());
     scope.close().await;
     assert_eq!(why(&exchange), "it was given up with its link");
