@@ -3,23 +3,25 @@
 mod args;
 mod bound;
 mod marks;
+mod places;
 mod tls;
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
+use replproto_core::Stats;
 use replproto_tokio::{
     Authorization, AuthorizationProvider, ConnectError, Ended, FileBlobStore, LinkConfig, Recorder,
     Replica, RunError, RunOptions, Sink, SqliteError, SqliteOptions, SqliteSink,
 };
-use tempfile::TempDir;
 use tokio::time::timeout;
 
 pub(crate) use self::args::ReceiveArgs;
+use self::places::Places;
 use crate::exit::Failure;
 use crate::metrics::MetricsServer;
 use crate::output::{say, tell};
@@ -43,11 +45,11 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
+    let places = Places::choose(&args)?;
     let link = link_config(&args)?;
     link.check().await.map_err(not_connected)?;
     let most = HumanBytes(link.memory_bound().total());
     tracing::info!("the link takes at most {most} of memory, and mostly a hundredth of it");
-    let places = Places::choose(&args)?;
     let metrics = metrics.map(|server| tokio::spawn(server.serve()));
     let source = match args::given(args.peer.as_ref()) {
         Some(peer) => peer.to_owned(),
@@ -89,7 +91,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     signals.abort();
     match result {
         Ok(end) => {
-            say(format_args!("ended: {}", how(end.how)));
+            say(format_args!("ended: {}", how(end.how, lost(&end.stats))));
             if let Some(report) = &end.report
                 && !matches!(end.how, Ended::Idle)
             {
@@ -111,41 +113,6 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
                 _ => Failure::of(error),
             })
         }
-    }
-}
-
-/// Where things are kept.
-struct Places {
-    file: PathBuf,
-    blobs: PathBuf,
-    /// Removed when this is dropped.
-    _temporary: Option<TempDir>,
-}
-
-impl Places {
-    fn choose(args: &ReceiveArgs) -> Result<Self, Failure> {
-        let (file, temporary) = match (&args.into, &args.export_state) {
-            (Some(file), _) => (file.clone(), None),
-            (None, Some(_)) => {
-                let folder = TempDir::with_prefix("replproto-").map_err(Failure::of)?;
-                (folder.path().join("replica.sqlite"), Some(folder))
-            }
-            (None, None) => {
-                let why =
-                    "one of --into and --export-state is needed: there is no place for the records";
-                return Err(Failure::Usage(why.into()));
-            }
-        };
-        let blobs = args.blobs.clone().unwrap_or_else(|| {
-            let mut name = file.clone().into_os_string();
-            name.push(".blobs");
-            name.into()
-        });
-        Ok(Self {
-            file,
-            blobs,
-            _temporary: temporary,
-        })
     }
 }
 
@@ -208,8 +175,19 @@ fn export(
     state::export(path, &replica, source, database, blobs).map_err(|error| Failure::at(path, error))
 }
 
-const fn how(ended: Ended) -> &'static str {
+/// Records that were passed over, and blobs that their source has lost.
+const fn lost(stats: &Stats) -> u64 {
+    stats.skipped_undecodable + stats.skipped_by_host + stats.blobs_gone
+}
+
+fn how(ended: Ended, lost: u64) -> String {
     match ended {
+        Ended::Idle if lost > 0 => {
+            return format!(
+                "nothing came any more; not complete: {lost} records or blobs were passed over, which the replica lists in \
+                 _replproto_skipped and _replproto_blob_gone"
+            );
+        }
         Ended::Idle => "nothing came any more, and all is complete",
         Ended::Drained => "as asked; what was in hand is stored",
         Ended::DrainTimedOut => "as asked; what was not stored in time comes again",
@@ -219,4 +197,5 @@ const fn how(ended: Ended) -> &'static str {
         Ended::Shutdown => "at once, as asked",
         _ => "well",
     }
+    .to_owned()
 }

@@ -35,7 +35,7 @@ pub(crate) enum ExportError {
     Blobs(#[from] BlobFileError),
     #[error("{path}: {error}")]
     Blob { path: String, error: io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Write(#[from] io::Error),
 }
 

@@ -2,7 +2,10 @@
 
 #[cfg(unix)]
 mod disk;
+mod logs;
 mod metrics;
+#[cfg(unix)]
+mod outputs;
 mod secrets;
 #[cfg(unix)]
 mod signals;

@@ -25,6 +25,15 @@ pub enum SqliteError {
         /// The link's database.
         database: String,
     },
+    /// This names no file: a database in memory, a URI, a pipe or a device.
+    #[error(
+        "{path:?} is no file, and one is needed: SQLite's URIs and :memory: keep nothing here (write ./ before a name that \
+         begins like one)"
+    )]
+    NotAFile {
+        /// What was given.
+        path: PathBuf,
+    },
     /// The file cannot be opened or created.
     #[error("{path} cannot be opened: check that the folder exists and can be written to", path = path.display())]
     Open {

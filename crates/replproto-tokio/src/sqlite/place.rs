@@ -48,6 +48,21 @@ impl Identity {
     }
 }
 
+/// SQLite itself takes these for something else: a database in memory, a temporary one, a URI with parameters. Nothing would be
+/// kept there, or not where it is looked for.
+fn check_name(path: &Path) -> Result<(), SqliteError> {
+    let name = path.as_os_str().as_encoded_bytes();
+    let is_special = name.is_empty() || name == b":memory:" || name.starts_with(b"file:");
+    // A pipe or a device.
+    let is_strange = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    if is_special || is_strange {
+        return Err(SqliteError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// The place of an open file.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -63,6 +78,7 @@ pub(super) struct Place {
 impl Place {
     /// Opens the file at a path, or creates it.
     pub(super) fn open(path: &Path) -> Result<(Connection, Self), SqliteError> {
+        check_name(path)?;
         for _ in 0..OPEN_TRIES {
             let before = Identity::at(path);
             let connection = Connection::open(path).at(path)?;

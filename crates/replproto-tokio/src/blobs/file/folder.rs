@@ -1,16 +1,23 @@
 //! The folders of a store: that they are still those that were opened, and that nobody removes what is unfinished.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::{BlobFileError, During, UNFINISHED, UNFINISHED_SUFFIX};
 
 /// The lock file in the folder of unfinished files.
 pub(super) const LOCK: &str = "lock";
+
+/// How long to wait for another user that has the folder for itself, and how long that is nothing to speak of.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A file or folder: its device, and its number there.
 type Identity = (u64, u64);
@@ -56,7 +63,7 @@ impl Folders {
             remove_unfinished(&disk, &unfinished)?;
             in_use.unlock().during("unlock", &lock)?;
         }
-        in_use.lock_shared().during("lock", &lock)?;
+        lock_shared(&in_use, &lock)?;
         Ok(Self {
             root,
             unfinished,
@@ -116,7 +123,7 @@ impl Folders {
         if !is_locked {
             create_folder(&self.disk, &self.unfinished)?;
             let new = open_lock(&lock)?;
-            new.lock_shared().during("lock", &lock)?;
+            lock_shared(&new, &lock)?;
             *in_use = new;
         }
         Ok(())
@@ -130,6 +137,30 @@ fn open_lock(lock: &Path) -> Result<File, BlobFileError> {
         .write(true)
         .open(lock)
         .during("open", lock)
+}
+
+/// Locks the folder together with its other users. One that begins has it for itself for a moment.
+fn lock_shared(file: &File, lock: &Path) -> Result<(), BlobFileError> {
+    let start = Instant::now();
+    let mut has_told = false;
+    loop {
+        let error = match file.try_lock_shared() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => error,
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_TIMEOUT => {
+                if start.elapsed() > SILENT_TIMEOUT && !std::mem::replace(&mut has_told, true) {
+                    tracing::warn!(path = %lock.display(), "waiting for another program that has this file locked for itself");
+                }
+                thread::sleep(LOCK_PAUSE);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                "another program has had it locked for itself all the time: end that (`lslocks` names it)",
+            ),
+        };
+        return Err(error).during("lock", lock);
+    }
 }
 
 /// Creates a folder and those above it that are missing, durably.

@@ -311,3 +311,25 @@ async fn whoever_lost_the_lock_file_stores_nothing_beside_another_follower() {
     first.close().await;
     second.close().await;
 }
+
+#[tokio::test]
+async fn what_names_no_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [
+        "".into(),
+        ":memory:".into(),
+        "file:x.db?mode=memory".into(),
+        "file:x.db".into(),
+        socket,
+        PathBuf::from("/dev/null"),
+    ] {
+        let opened = SqliteSink::open(&path, SqliteOptions::new("a", "data")).await;
+        match opened {
+            Err(SqliteError::NotAFile { path: named }) => assert_eq!(named, path),
+            other => panic!("{path:?}: {other:?}"),
+        }
+    }
+    assert!(!std::path::Path::new("file:x.db").exists());
+}
