@@ -93,9 +93,6 @@ fn folder_of(path: &Path) -> &Path {
 
 /// The folder is there, and what is in its place is a file or nothing.
 fn check_output(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() {
-        return Err(io::Error::other("a file is needed, and the path is empty"));
-    }
     let folder = folder_of(path);
     if !fs::metadata(folder)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

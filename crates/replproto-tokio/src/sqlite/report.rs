@@ -30,7 +30,7 @@ pub(super) fn write_event_line(change: &Change<'_>, out: &mut String) {
     );
 }
 
-/// A record's id for a log: as JSON if it can be read, else its bytes; cut if it is long.
+/// A record's id for a log: its bytes if it cannot be read; cut if it is long.
 pub(super) struct ShownKey<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for ShownKey<'_> {

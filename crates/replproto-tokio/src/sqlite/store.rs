@@ -43,6 +43,12 @@ pub(super) struct Store {
     journal: Journal,
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.journal.close();
+    }
+}
+
 impl Store {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, SqliteError> {
         let (connection, place, guard) = schema::open(path, options)?;
