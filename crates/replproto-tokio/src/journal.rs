@@ -105,7 +105,7 @@ mod tests {
         }
         assert_eq!(journal.lock()["a"].left_out, 995);
         let later = Instant::now() + WINDOW;
-        journal.clone().sum_up_at(later);
+        journal.sum_up_at(later);
         assert!(journal.admits("a"), "another minute");
     }
 }
