@@ -323,3 +323,60 @@ pub(super) fn bounded(grouping: Grouping, commits_high: u64) -> Grouping {
         ..grouping
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{at, put, records};
+    use replproto_core::Epoch;
+    use replproto_core::event::EndTransaction;
+
+    fn ends(number: u64, cursor: Option<f64>) -> Event {
+        Event::EndTransaction(EndTransaction {
+            id: CommitId {
+                epoch: Epoch(1),
+                number,
+            },
+            sequence: None,
+            cursor: cursor.map(at),
+        })
+    }
+
+    #[test]
+    fn a_group_is_stored_with_its_newest_cursor() {
+        let mut group = Group::new();
+        for event in [ends(0, Some(2.0)), ends(1, Some(3.0)), ends(2, None)] {
+            assert!(group.note(&event));
+        }
+        assert_eq!(group.cursor, Some(at(3.0)));
+        assert_eq!(group.ids.len(), 3);
+    }
+
+    #[test]
+    fn half_a_transaction_joins_no_others() {
+        let half = || records(&[put("a", 1.0, &[]), put("b", 1.0, &[])]);
+        let take = |events: &mut VecDeque<Event>, group: Option<&Group>| match take(
+            events,
+            group,
+            &Grouping::default(),
+        ) {
+            Some(Next::Apply(taken)) => Some(taken.len()),
+            Some(_) => Some(0),
+            None => None,
+        };
+        let mut events = VecDeque::from(half());
+        events.push_back(ends(0, None));
+        events.extend(half());
+        // The whole one first; then what holds it is committed, and the half one has the next to itself.
+        assert_eq!(take(&mut events, None), Some(3));
+        let mut group = Group::new();
+        group.note(&ends(0, None));
+        assert_eq!(take(&mut events, Some(&group)), Some(0));
+        assert_eq!(take(&mut events, None), Some(2));
+        let mut partial = Group::new();
+        partial.is_partial = true;
+        assert_eq!(take(&mut events, Some(&partial)), None);
+        events.extend(half());
+        assert_eq!(take(&mut events, Some(&partial)), Some(2));
+    }
+}
