@@ -7,26 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use replproto_core::wire::entry::Flags;
-use replproto_core::wire::message::ChunkHeader;
-use replproto_core::wire::{BatchBuilder, Message, NewEntry};
+use replproto_core::wire::{BatchBuilder, NewEntry};
 use replproto_core::{EndCause, Sequence, WallTime};
 use replproto_tokio::{
-    BlobStep, BlobStore, Ended, LinkConfig, MemoryBlobStore, MemorySink, MemorySinkError, NoBlobs,
-    Phase, RunEnd, RunError, RunOptions, SinkStep, run,
+    Ended, LinkConfig, MemorySink, MemorySinkError, NoBlobs, Phase, RunEnd, RunError, RunOptions,
+    SinkStep, run,
 };
-use support::{Publisher, TIME, options, soon, until};
+use support::{Publisher, TIME, options, soon};
 use tokio::task::JoinHandle;
 
 type Ending = Result<RunEnd, RunError<MemorySinkError>>;
 
-fn start(
-    config: LinkConfig,
-    mut sink: MemorySink,
-    blobs: impl BlobStore,
-    options: &RunOptions,
-) -> JoinHandle<Ending> {
+fn start(config: LinkConfig, mut sink: MemorySink, options: &RunOptions) -> JoinHandle<Ending> {
     let options = options.clone();
-    tokio::spawn(async move { run(config, &mut sink, blobs, options).await })
+    tokio::spawn(async move { run(config, &mut sink, NoBlobs, options).await })
 }
 
 #[tokio::test]
@@ -45,7 +39,7 @@ async fn a_store_may_fail_now_and_then_if_it_works_in_between() {
         };
         (Duration::ZERO, result)
     });
-    let running = start(publisher.config(), sink, NoBlobs, &options);
+    let running = start(publisher.config(), sink, &options);
     let (mut peer, _) = publisher.link().await;
     for sequence in [2.0, 3.0, 4.0, 5.0] {
         fails.store(true, Ordering::Relaxed);
@@ -66,7 +60,7 @@ async fn delays_start_again_after_a_link_that_stored_something() {
     let mut options = options();
     options.longest_delay = Duration::from_millis(64);
     let mut progress = options.progress.subscribe();
-    let running = start(publisher.config(), MemorySink::new(), NoBlobs, &options);
+    let running = start(publisher.config(), MemorySink::new(), &options);
     let mut delays = Vec::new();
     for stores in [false, false, false, true, false] {
         let (mut peer, _) = publisher.link().await;
@@ -89,79 +83,12 @@ async fn delays_start_again_after_a_link_that_stored_something() {
 }
 
 #[tokio::test]
-async fn a_blob_that_fails_on_every_link_is_given_up_after_five() {
-    let publisher = Publisher::bind().await;
-    let mut config = publisher.config();
-    config.core.timeouts.blob_gap = Duration::from_millis(20);
-    let options = options();
-    let sink = MemorySink::new();
-    let view = sink.view();
-    let running = start(config, sink, MemoryBlobStore::new(), &options);
-    // It cannot be read now, and perhaps later.
-    let failure = Message::BlobChunk {
-        header: ChunkHeader {
-            file: "1f".into(),
-            finished: true,
-            error: Some("busy".into()),
-            ..ChunkHeader::default()
-        },
-        body: bytes::Bytes::new(),
-    };
-    for link in 1..=5 {
-        let (mut peer, request) = publisher.link().await;
-        assert_eq!(request.subscriptions[0].start, Sequence(1.0), "link {link}");
-        peer.put_blob("a", "1f", 2.0).await;
-        peer.send(&failure).await;
-        if link < 5 {
-            peer.closed().await;
-            assert!(view.blobs_gone().is_empty(), "link {link}");
-        } else {
-            peer.confirmed_up_to(2.0).await;
-            assert_eq!(view.blobs_gone(), ["1f"]);
-        }
-    }
-    options.stop.shutdown();
-    let end = soon(running).await.unwrap().unwrap();
-    assert_eq!((end.stats.blobs_held, end.stats.blobs_gone), (4, 1));
-}
-
-#[tokio::test]
-async fn no_dial_before_the_last_writer_of_a_blob_has_ended() {
-    let publisher = Publisher::bind().await;
-    let options = options();
-    let store = MemoryBlobStore::new();
-    let is_saving = Arc::new(AtomicBool::new(false));
-    let saves = is_saving.clone();
-    store.plan(move |step, _| {
-        saves.fetch_or(step == BlobStep::Save, Ordering::Relaxed);
-        let delay = if step == BlobStep::Save { 1000 } else { 0 };
-        (Duration::from_millis(delay), Ok(()))
-    });
-    let running = start(
-        publisher.config(),
-        MemorySink::new(),
-        store.clone(),
-        &options,
-    );
-    let (mut peer, _) = publisher.link().await;
-    peer.put_blob("a", "1f", 2.0).await;
-    peer.chunk("1f", b"bytes", true).await;
-    until(|| is_saving.load(Ordering::Relaxed)).await;
-    drop(peer);
-    let _next = publisher.accept_raw().await;
-    // A save is not given up halfway.
-    assert_eq!(store.counts(), (1, 1, 0));
-    options.stop.shutdown();
-    soon(running).await.unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn what_the_store_passes_over_is_counted() {
     let publisher = Publisher::bind().await;
     let options = options();
     let sink = MemorySink::new();
     let view = sink.view();
-    let running = start(publisher.config(), sink, NoBlobs, &options);
+    let running = start(publisher.config(), sink, &options);
     let (mut peer, _) = publisher.link().await;
     let mut batch = BatchBuilder::new(WallTime(TIME));
     for value in [&[0xc1_u8][..], &[0x80], &[0xc1]] {
@@ -189,7 +116,7 @@ async fn pings_do_not_put_off_the_end_when_idle() {
     config.core.timeouts.ping_interval = Duration::from_millis(70);
     let mut options = options();
     options.until_idle = Some(Duration::from_millis(300));
-    let running = start(config, MemorySink::new(), NoBlobs, &options);
+    let running = start(config, MemorySink::new(), &options);
     let (mut peer, _) = publisher.link().await;
     // Each ping is answered while this waits.
     peer.closed().await;
