@@ -2,8 +2,10 @@
 
 use replproto_core::wire::varint;
 
-use crate::case::{ends, survives};
-use crate::wire::{BINARY, Entry, GOOD, LOCAL_ONLY, TIME, batch, frame, structure};
+use crate::case::{Case, ends, survives};
+use crate::wire::{
+    BINARY, Entry, GOOD, LOCAL_ONLY, TIME, batch, field, frame, put, structure, text,
+};
 
 /// Batches of one item each; each ends its link for this cause.
 fn each_ends(items: &[&[u8]], cause: &str) {
@@ -145,6 +147,54 @@ fn ids_and_users_of_all_kinds() {
 }
 
 #[test]
+fn versions_and_expiry_dates_that_are_no_numbers() {
+    let dates = [
+        f64::NAN,
+        -f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        -1.0,
+        0.0,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+    ];
+    let expires = 0x1000;
+    let end = survives(|link| {
+        for (number, date) in dates.into_iter().enumerate() {
+            let key = format!("v{number}");
+            let versioned = Entry {
+                version: date,
+                ..Entry::put(key.as_bytes(), GOOD)
+            };
+            link.send(&batch(&[versioned.bytes()], None));
+            let key = format!("e{number}");
+            let mut entry = Entry {
+                action: 0x11 | expires,
+                ..Entry::put(key.as_bytes(), &[])
+            }
+            .bytes();
+            // The date comes before the user, who is nobody.
+            entry.pop();
+            entry.extend(date.to_be_bytes());
+            entry.push(0);
+            entry.extend_from_slice(GOOD);
+            link.send(&batch(&[entry], Some(TIME)));
+        }
+    });
+    assert_eq!(
+        end.number("SELECT count(*) FROM Dog WHERE id LIKE '\"e%'"),
+        8,
+        "{}",
+        end.log
+    );
+    assert_eq!(
+        end.number("SELECT count(*) FROM Dog WHERE id LIKE '\"e%' AND expires_at IS NULL"),
+        4
+    );
+    assert_eq!(end.skipped(), 4);
+}
+
+#[test]
 fn records_of_tables_and_nodes_that_nobody_has_named() {
     ends("missing", |link| {
         let entry = Entry {
@@ -191,4 +241,22 @@ fn a_length_in_pieces_over_many_messages() {
             link.send(&message);
         }
     });
+}
+
+#[test]
+fn a_record_as_large_as_it_may_be_and_one_byte_more() {
+    let most = 16 << 20;
+    let case = Case::start();
+    let link = case.link();
+    for (key, length) in [("k1", most), ("k2", most + 1), ("k3", 10)] {
+        let overhead = Entry::put(key.as_bytes(), &field(&text(b""))).bytes().len();
+        let value = field(&text(&vec![b'x'; length - overhead.min(length)]));
+        link.send(&put(key.as_bytes(), &value, TIME + 1.0));
+    }
+    let end = case.end_with_last(&link, most);
+    assert_eq!(
+        end.texts("SELECT id FROM Dog ORDER BY id"),
+        ["\"k1\"", "\"k3\"", "\"last\""]
+    );
+    assert_eq!(end.skipped(), 1);
 }

@@ -3,14 +3,22 @@
 use std::net::TcpListener;
 use std::sync::OnceLock;
 
+use replproto_core::Config;
+
 use crate::program::{End, Program};
 use crate::publisher::{Dial, LAST, LAST_KEY, Link};
 use crate::wire::{GOOD, TIME, put};
 
 /// What one link may take above an idle program, in bytes, without its large records (`docs/operating.md`, "Memory and the
-/// marks"): messages, events and blobs at their marks, a command, what has to be remembered, the read buffer and SQLite's
-/// cache.
-const LINK_BYTES_MAX: u64 = (2 + 4 + 1 + 4 + 16 + 1 + 4) << 20;
+/// marks"): messages, events and blobs at their marks, a command, what has to be remembered and what the next command unfolds to, the
+/// read buffer and SQLite's cache.
+const LINK_BYTES_MAX: u64 = (2 + 4 + 1 + 4 + 2 * 16 + 1 + 4) << 20;
+
+#[test]
+fn the_bound_of_a_case_is_within_that_of_a_link() {
+    let config = Config::new("us", "data");
+    assert!(LINK_BYTES_MAX <= config.memory_bound(64 << 10).total());
+}
 
 /// What a publisher plays on a link that is set up, and all is well: a last record arrives.
 pub(crate) fn survives(play: impl FnOnce(&Link)) -> End {

@@ -6,6 +6,17 @@ use crate::wire::{
 };
 
 #[test]
+fn tables_with_long_names_without_end() {
+    ends("too_large", |link| {
+        for number in 0..60 {
+            let name = |table| format!("t{number}_{table}{}", "y".repeat(1000));
+            let names: Vec<String> = (0..2000).map(name).collect();
+            link.send(&schema(names.iter().map(String::as_str), None));
+        }
+    });
+}
+
+#[test]
 fn tables_with_short_names_without_end() {
     ends("too_large", |link| {
         for number in 0..100 {
@@ -15,6 +26,29 @@ fn tables_with_short_names_without_end() {
             link.send(&schema(names.iter().map(String::as_str), None));
         }
     });
+}
+
+#[test]
+fn names_that_differ_in_their_capitals_only() {
+    let names: Vec<String> = (0..2048)
+        .map(|number: u32| {
+            let letter = |bit: u32| char::from(b'a' + bit as u8);
+            let is_capital = |bit| number >> bit & 1 == 1;
+            (0..11)
+                .map(|bit| {
+                    if is_capital(bit) {
+                        letter(bit).to_ascii_uppercase()
+                    } else {
+                        letter(bit)
+                    }
+                })
+                .collect()
+        })
+        .collect();
+    let end = survives(|link| link.send(&schema(names.iter().map(String::as_str), None)));
+    let tables =
+        end.number("SELECT count(DISTINCT name) FROM _replproto_table WHERE length(name) = 11");
+    assert!(tables == 2048 || tables == 0, "{tables}");
 }
 
 #[test]
@@ -30,7 +64,12 @@ fn table_ids_without_end() {
 fn a_table_id_that_is_renamed_again_and_again() {
     ends("too_large", |link| {
         for number in 0..20_000 {
-            link.send(&structure(2, &format!("Cat{number}"), &[&["k"]], None));
+            link.send(&structure(
+                2,
+                &format!("Cat{number}{}", "t".repeat(1000)),
+                &[&["k"]],
+                None,
+            ));
         }
     });
 }

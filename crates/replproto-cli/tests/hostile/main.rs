@@ -12,6 +12,7 @@ mod case;
 mod commands;
 mod copies;
 mod dictionaries;
+mod field;
 mod http;
 mod names;
 mod program;
@@ -19,5 +20,6 @@ mod publisher;
 #[path = "../program/support.rs"]
 #[allow(dead_code)]
 mod support;
+mod values;
 mod web_socket;
 mod wire;

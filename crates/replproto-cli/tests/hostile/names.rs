@@ -3,7 +3,7 @@
 use replproto_core::wire::Message;
 use replproto_core::wire::message::TableStructure;
 
-use crate::case::{Case, survives};
+use crate::case::{Case, ends, survives};
 use crate::publisher::NODE;
 use crate::wire::{Entry, GOOD, TIME, array_of, batch, structure, text};
 
@@ -95,6 +95,27 @@ fn a_publisher_whose_name_is_a_book() {
     let case = Case::start();
     case.open().greet(&"n".repeat(1 << 20));
     case.end_after("protocol");
+}
+
+/// The store refuses it, and says how to leave it out.
+#[test]
+fn a_table_whose_name_is_a_book() {
+    let end = ends("storage", |link| {
+        link.send(&structure(9, &"n".repeat(1 << 20), &[&["k"]], None));
+    });
+    assert!(end.log.contains("--exclude-tables"), "{}", end.log);
+}
+
+#[test]
+fn a_field_whose_name_is_a_book() {
+    survives(|link| {
+        link.send(&structure(9, "Cat", &[&[&"n".repeat(1 << 20)]], None));
+        let entry = Entry {
+            table: 9,
+            ..Entry::put(b"k1", GOOD)
+        };
+        link.send(&batch(&[entry.bytes()], Some(TIME)));
+    });
 }
 
 #[test]

@@ -131,6 +131,12 @@ impl Program {
         end
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) fn ends(self) -> End {
+        let peak = self.peak();
+        self.wait(peak)
+    }
+
     fn wait(mut self, peak: Option<u64>) -> End {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {

@@ -143,14 +143,15 @@ impl Link {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Sends bytes as they are. What a link that is over gets is lost.
+    /// Sends whole frames, or what claims to be. What a link that is over gets is lost.
     pub(crate) fn raw(&self, bytes: &[u8]) {
+        // A pong comes before or after them, and not within.
+        let mut out = self.out.lock().expect("no thread panics");
         for part in bytes.chunks(64 << 10) {
             if self.is_over() {
                 return;
             }
-            let written = self.out.lock().expect("no thread panics").write_all(part);
-            if let Err(error) = written {
+            if let Err(error) = out.write_all(part) {
                 assert_ne!(error.kind(), ErrorKind::WouldBlock, "it reads no more");
                 self.is_over.store(true, Ordering::Relaxed);
             }
@@ -292,6 +293,8 @@ impl Ears {
                 PING => self.reply(PONG, &payload),
                 CLOSE => {
                     self.reply(CLOSE, &payload);
+                    // The side that accepted closes the connection.
+                    let _ = self.input.shutdown(Shutdown::Both);
                     break;
                 }
                 PONG => {}

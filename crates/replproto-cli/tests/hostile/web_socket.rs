@@ -64,8 +64,7 @@ fn empty_messages() {
 #[test]
 fn a_frame_that_claims_half_of_all_bytes_there_are() {
     ends("too_large", |link| {
-        link.raw(&frame_head(FIN | BINARY, 1 << 62));
-        link.raw(b"Bxxx");
+        link.raw(&[&frame_head(FIN | BINARY, 1 << 62), b"Bxxx".as_slice()].concat());
     });
 }
 
@@ -73,8 +72,8 @@ fn a_frame_that_claims_half_of_all_bytes_there_are() {
 fn a_frame_that_claims_what_may_be_and_sends_nothing() {
     let case = Case::start();
     let link = case.link();
-    link.raw(&frame_head(FIN | BINARY, 9 << 30));
-    link.raw(&put(b"k1", b"\x40\xa1x", TIME + 1.0));
+    let head = frame_head(FIN | BINARY, 9 << 30);
+    link.raw(&[head, put(b"k1", b"\x40\xa1x", TIME + 1.0)].concat());
     assert!(link.is_confirmed(TIME + 1.0));
     case.end_within(0);
 }

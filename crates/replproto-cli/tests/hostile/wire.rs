@@ -55,6 +55,11 @@ pub(crate) fn text(bytes: &[u8]) -> Vec<u8> {
     counted(0xdb, bytes)
 }
 
+/// MessagePack: bytes.
+pub(crate) fn binary(bytes: &[u8]) -> Vec<u8> {
+    counted(0xc6, bytes)
+}
+
 /// MessagePack: an extension of this type.
 pub(crate) fn extension(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0xc9];
