@@ -20,6 +20,9 @@ use super::inbox::Inbox;
 /// A longer entry is no entry that is too large, but no entry (`protocol.md` section 15, ruling 20).
 const ENTRY_MAX: usize = 128 << 20;
 
+/// The parts of a longer entry are brought together as they come.
+const GATHERED: usize = 256 << 10;
+
 /// Where the decoder is in the first message of the inbox.
 #[derive(Debug, Default)]
 enum State {
@@ -281,6 +284,9 @@ impl Decoder {
             });
         }
         if (end as u64) > inbox.ready() {
+            if end > GATHERED {
+                inbox.gather(end, gauge);
+            }
             return Err(self.starved_or(inbox, WireError::Truncated("an audit entry")));
         }
         inbox.join(end, gauge);

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::flow::Gauge;
 
@@ -80,7 +80,7 @@ enum PartBytes {
     /// As the host gave them.
     Shared(Bytes),
     /// Small parts, joined.
-    Joined(BytesMut),
+    Joined(Vec<u8>),
 }
 
 impl PartBytes {
@@ -95,7 +95,7 @@ impl PartBytes {
         match self {
             Self::Joined(joined) => joined.extend_from_slice(more),
             Self::Shared(bytes) => {
-                let mut joined = BytesMut::with_capacity(bytes.len() + more.len());
+                let mut joined = Vec::with_capacity(bytes.len() + more.len());
                 joined.extend_from_slice(bytes);
                 joined.extend_from_slice(more);
                 *self = Self::Joined(joined);
@@ -112,7 +112,7 @@ impl Part {
     /// The bytes as something that can be shared.
     fn shared(&mut self) -> &Bytes {
         if let PartBytes::Joined(joined) = &mut self.bytes {
-            self.bytes = PartBytes::Shared(core::mem::take(joined).freeze());
+            self.bytes = PartBytes::Shared(core::mem::take(joined).into());
         }
         match &self.bytes {
             PartBytes::Shared(bytes) => bytes,
@@ -207,29 +207,59 @@ impl Inbox {
         }
     }
 
+    /// Brings together what is here of the first `length` bytes, of which more will come, so that these are not there twice when
+    /// all of them are.
+    pub(crate) fn gather(&mut self, length: usize, gauge: &mut Gauge) {
+        if (self.front().len() as u64) < self.ready {
+            self.join_parts(length, gauge);
+        }
+    }
+
+    /// Goes on with the memory of the first part if that is its own. It grows to `length`, but by no more than twice what is
+    /// here: that is only what the peer claims.
+    #[inline(never)]
     fn join_parts(&mut self, length: usize, gauge: &mut Gauge) {
-        debug_assert!(length as u64 <= self.ready);
-        let mut joined = BytesMut::with_capacity(length);
-        let mut is_last = false;
-        while joined.len() < length {
-            let Some(part) = self.parts.front_mut() else {
-                break;
-            };
+        let Some(first) = self.parts.pop_front() else {
+            return;
+        };
+        let (mut joined, slot) = match first.bytes {
+            PartBytes::Joined(joined) if first.at == 0 => (joined, first.slot),
+            _ => {
+                let rest = first.rest();
+                let here = usize::try_from(self.ready).unwrap_or(usize::MAX);
+                let mut joined = Vec::with_capacity(length.min(here));
+                joined.extend_from_slice(rest);
+                let charge = joined.len() as u64 + PART_OVERHEAD;
+                gauge.add(1, charge);
+                let slot = self.holds.open(charge);
+                self.drop_hold(first.slot, gauge);
+                (joined, slot)
+            }
+        };
+        let mut is_last = first.is_last;
+        while joined.len() < length
+            && !is_last
+            && let Some(part) = self.parts.front_mut()
+        {
             let rest = part.rest();
             let taken = rest.len().min(length - joined.len());
+            if joined.capacity() - joined.len() < taken {
+                let wanted = joined.len().min(length - joined.len());
+                joined.reserve_exact(wanted.max(taken));
+            }
             joined.extend_from_slice(&rest[..taken]);
             part.at += taken;
+            self.holds.slots[slot.0 as usize].charge += taken as u64;
+            gauge.add(0, taken as u64);
             if part.rest().is_empty() {
                 is_last = part.is_last;
                 self.pop(gauge);
             }
         }
-        let charge = joined.len() as u64 + PART_OVERHEAD;
-        gauge.add(1, charge);
         self.parts.push_front(Part {
             bytes: PartBytes::Joined(joined),
             at: 0,
-            slot: self.holds.open(charge),
+            slot,
             is_last,
         });
     }
@@ -252,9 +282,14 @@ impl Inbox {
         self.ready -= count as u64;
         if let Some(part) = self.parts.front_mut() {
             part.at += count;
-            // The last part stays until its message is left, to mark where it ends.
-            if part.rest().is_empty() && !part.is_last {
-                self.pop(gauge);
+            if part.rest().is_empty() {
+                if part.is_last {
+                    // It stays until its message is left, to mark where it ends, but without what it held.
+                    part.bytes = PartBytes::Shared(Bytes::new());
+                    part.at = 0;
+                } else {
+                    self.pop(gauge);
+                }
             }
         }
     }
@@ -378,6 +413,9 @@ mod tests {
             let mut message = Vec::new();
             while inbox.ready() > 0 {
                 let want = takes.next().unwrap_or(3).clamp(1, inbox.ready() as usize);
+                if want % 3 == 0 {
+                    inbox.gather(want + 100, &mut gauge);
+                }
                 inbox.join(want, &mut gauge);
                 let (bytes, slot) = inbox.slice(0, want, &gauge);
                 message.extend_from_slice(&bytes);
@@ -417,6 +455,27 @@ mod tests {
         }
         let level = gauge.level();
         assert!(level.items < 60 && level.bytes < 110_000, "{level:?}");
+    }
+
+    #[test]
+    fn what_is_gathered_as_it_comes_is_there_once() {
+        let mut gauge = gauge(1 << 20);
+        let mut inbox = Inbox::default();
+        for i in 0..100_u32 {
+            inbox.push(Bytes::from(vec![i as u8; 10_000]), false, &mut gauge);
+            inbox.gather(1_500_000, &mut gauge);
+            let here = 10_000 * (u64::from(i) + 1);
+            assert_eq!(inbox.front().len() as u64, here);
+            let (bytes, items) = (here + PART_OVERHEAD, 1);
+            assert_eq!(gauge.level(), Level { items, bytes });
+        }
+        let PartBytes::Joined(joined) = &inbox.parts[0].bytes else {
+            panic!("{:?}", inbox.parts[0].bytes);
+        };
+        assert!(joined.capacity() <= 1_500_000);
+        let before = inbox.front().as_ptr();
+        inbox.join(1_000_000, &mut gauge);
+        assert_eq!(inbox.front().as_ptr(), before);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct SqliteOptions {
     pub event_log: bool,
     /// The most that a record may take as JSON, in bytes; at most [`ROW_MAX`](Self::ROW_MAX). One that takes more, or would after
     /// a patch, is passed over, counted and listed, and the row stays as it was. To store a large row takes twice this in
-    /// memory. 20 MiB.
+    /// memory. 18 MiB: an eighth more than the largest record of a link with the default limits.
     pub max_row: u64,
 }
 
@@ -51,7 +51,7 @@ impl SqliteOptions {
             source: source.into(),
             database: database.into(),
             event_log: false,
-            max_row: 20 << 20,
+            max_row: 18 << 20,
         }
     }
 }
