@@ -88,7 +88,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_enum, default_value = "skip")]
     large_record: LargeRecordArg,
     /// Store rows of up to this size as JSON; a larger one is passed over, counted and listed. To store one takes twice its
-    /// size in memory [default: a quarter more than --max-record]
+    /// size in memory [default: an eighth more than --max-record]
     #[arg(long, value_name = "BYTES", value_parser = amount)]
     max_row: Option<u64>,
     /// The value of the Authorization header, such as `Basic dXNlcjpwYXNz`. Other users of this machine can see it in the list
@@ -265,7 +265,7 @@ impl ReceiveArgs {
     /// The most that a row may take, in bytes.
     pub(super) fn max_row(&self) -> u64 {
         self.max_row
-            .unwrap_or(self.max_record + self.max_record / 4)
+            .unwrap_or(self.max_record + self.max_record / 8)
     }
 
     fn table_filter(&self) -> Result<TableFilter, Failure> {
