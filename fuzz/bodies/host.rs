@@ -254,7 +254,7 @@ impl<F: FnMut(&Command)> Host<F> {
                     answers.push(Input::BlobSaved(*blob));
                 }
             }
-            Command::AbortBlob { blob, .. } => answers.push(Input::BlobAborted(blob)),
+            Command::AbortBlob { blob, .. } => answers.push(Input::BlobAborted(*blob)),
             Command::Close(_) => self.is_closed = true,
             _ => {}
         }
