@@ -50,6 +50,10 @@ pub enum Fault {
     LostTable,
     /// Some blobs are gone at the source for ever.
     Gone,
+    /// A blob is said to be gone, and comes after all for a later record.
+    Revived,
+    /// The publisher uses the id of a transfer again for another file.
+    SharedTransfers,
     /// The application commits nothing before its blobs are saved.
     Gate,
     /// A commit fails, and with it all that are under way.
@@ -76,7 +80,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Split,
         Self::Cut,
         Self::Crash,
@@ -98,6 +102,8 @@ impl Fault {
         Self::Mute,
         Self::LostTable,
         Self::Gone,
+        Self::Revived,
+        Self::SharedTransfers,
         Self::Gate,
         Self::FailingCommits,
         Self::UnreadableCursor,
@@ -135,6 +141,8 @@ impl Fault {
             Self::Mute => "mute",
             Self::LostTable => "lost_table",
             Self::Gone => "gone",
+            Self::Revived => "revived",
+            Self::SharedTransfers => "shared_transfers",
             Self::Gate => "gate",
             Self::FailingCommits => "failing_commits",
             Self::UnreadableCursor => "unreadable_cursor",
@@ -149,14 +157,14 @@ impl Fault {
         }
     }
 
-    const fn bit(self) -> u32 {
+    const fn bit(self) -> u64 {
         1 << self as u32
     }
 }
 
 /// A set of kinds of faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults(u32);
+pub struct Faults(u64);
 
 impl Faults {
     /// No faults.

@@ -80,7 +80,7 @@ impl Peer {
                 let struck = &mut self.struck;
                 let transfer = row
                     .file
-                    .map(|file| self.transfers.begin(file, in_copy, struck, rng));
+                    .map(|file| self.transfers.begin(file, *version, in_copy, struck, rng));
                 if transfer.is_some() {
                     flags = flags.with(Flags::BLOBS);
                 }

@@ -15,7 +15,7 @@ use replproto_core::{Sequence, TableDefinition, WallTime};
 
 use crate::faults::{Fault, Faults};
 use crate::rng::Rng;
-use crate::source::{Contents, Key, Place, Row, Source, TABLES};
+use crate::source::{Contents, File, Key, Place, Row, Source, TABLES};
 use batch::{Odd, Tables};
 use transfers::Transfers;
 
@@ -137,6 +137,18 @@ impl Peer {
             struck: Faults::NONE,
             is_to_blame: false,
         }
+    }
+
+    /// The next connection of the same publisher.
+    pub(crate) fn reconnected(&mut self, manner: Manner, contents: Contents, rng: &mut Rng) {
+        let refused = std::mem::take(&mut self.transfers.refused);
+        *self = Self::new(manner, contents, rng);
+        self.transfers.refused = refused;
+    }
+
+    /// The newest version of a record that was told that this file is gone.
+    pub(crate) fn refused(&self, file: File) -> Option<f64> {
+        self.transfers.refused.get(&file).copied()
     }
 
     /// Whether this fault strikes now.

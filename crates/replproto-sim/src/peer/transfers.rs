@@ -1,6 +1,6 @@
 //! The blobs that a connection is sending.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use replproto_core::wire::Message;
@@ -19,7 +19,12 @@ struct Transfer {
     /// The last of them is missing if it hangs.
     chunks: VecDeque<Bytes>,
     hangs: bool,
+    /// It says that the file is gone.
+    is_refused: bool,
 }
+
+/// The files that were said to be gone, each with the newest version of a record that was told so.
+pub(crate) type Refused = BTreeMap<File, f64>;
 
 /// The transfers of one connection.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Transfers {
     contents: Contents,
     transfers: Vec<Transfer>,
     next: u64,
+    /// Of all connections so far.
+    pub(super) refused: Refused,
 }
 
 impl Transfers {
@@ -37,6 +44,7 @@ impl Transfers {
             contents,
             transfers: Vec::new(),
             next: 0,
+            refused: Refused::new(),
         }
     }
 
@@ -47,20 +55,23 @@ impl Transfers {
             .all(|transfer| transfer.chunks.is_empty())
     }
 
-    /// Begins to send a blob, unless it is being sent. Gives the transfer's id if it has one, and adds what went wrong.
+    /// Begins to send the blob of a record of this version, unless it is being sent. Gives the transfer's id if it has one, and adds what went wrong.
     pub(super) fn begin(
         &mut self,
         file: File,
+        version: f64,
         in_copy: bool,
         struck: &mut Faults,
         rng: &mut Rng,
     ) -> Option<u64> {
-        let id = in_copy.then(|| {
-            self.next += 1;
-            self.next
-        });
-        let is_same = |transfer: &Transfer| transfer.id.is_none() && transfer.file == file;
-        if id.is_none() && self.transfers.iter().any(is_same) {
+        let id = in_copy.then(|| self.next_id(file, struck));
+        let is_same = |transfer: &&Transfer| transfer.id.is_none() && transfer.file == file;
+        if id.is_none()
+            && let Some(transfer) = self.transfers.iter().find(is_same)
+        {
+            if transfer.is_refused {
+                self.refuse(file, version);
+            }
             return None;
         }
         let content = self.contents.of(file);
@@ -83,8 +94,16 @@ impl Transfers {
             ..header
         };
         let mut hangs = false;
-        let last = if faults.has(Fault::Gone) && Source::is_gone(file) {
+        let is_gone = faults.has(Fault::Gone) && Source::is_gone(file);
+        let is_away = faults.has(Fault::Revived) && rng.chance(300);
+        let is_refused = is_gone || is_away;
+        if is_gone {
             struck.add(Fault::Gone);
+        } else if !is_away && self.refused.contains_key(&file) {
+            struck.add(Fault::Revived);
+        }
+        let last = if is_refused {
+            self.refuse(file, version);
             let kind = rng.below(3) as usize;
             chunk(
                 ChunkHeader {
@@ -121,8 +140,28 @@ impl Transfers {
             id,
             chunks,
             hangs,
+            is_refused,
         });
         id
+    }
+
+    /// The id of a transfer of a copy. One that is used again may belong to another file, or to one that was sent whole.
+    fn next_id(&mut self, file: File, struck: &mut Faults) -> u64 {
+        self.next += 1;
+        let shared = 1 + self.next % 3;
+        let mut transfers = self.transfers.iter();
+        let is_taken = transfers.any(|it| it.file == file && it.id == Some(shared));
+        if is_taken || !self.manner.faults.has(Fault::SharedTransfers) {
+            // None of those that are shared.
+            return 3 + self.next;
+        }
+        struck.add(Fault::SharedTransfers);
+        shared
+    }
+
+    fn refuse(&mut self, file: File, version: f64) {
+        let newest = self.refused.entry(file).or_insert(version);
+        *newest = newest.max(version);
     }
 
     /// A chunk of any transfer; those of one come in order.

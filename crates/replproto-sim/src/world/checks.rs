@@ -18,6 +18,8 @@ pub(super) struct Checks {
     checked: usize,
     /// The files that were reported as gone.
     pub(super) gone: BTreeSet<File>,
+    /// Those of them that the source did not say to be gone.
+    pub(super) given_up: BTreeSet<File>,
     /// The links on which a blob has failed at the source.
     failed_on: BTreeMap<Name, BTreeSet<u64>>,
     /// What was in the log before this position may have come by a copy, without what was gone again by then.
@@ -165,6 +167,13 @@ impl World {
         Ok(())
     }
 
+    /// Whether the blob was gone for a record of this version. For a later one it may come after all.
+    fn is_gone_for(&self, file: File, version: f64) -> bool {
+        let refused = self.peer.refused(file);
+        self.checks.given_up.contains(&file)
+            || (self.checks.gone.contains(&file) && refused.is_some_and(|newest| version <= newest))
+    }
+
     /// Everything up to the durable cursor is durable, with its blobs.
     pub(super) fn check_prefix(&mut self) -> Result {
         if self.checks.is_hostile {
@@ -189,8 +198,9 @@ impl World {
                 if let Some(file) = file
                     && version == Some(transaction.sequence)
                 {
-                    let is_there =
-                        self.store.has_blob(file) || self.checks.gone.contains(&file) || is_passing;
+                    let is_there = self.store.has_blob(file)
+                        || self.is_gone_for(file, transaction.sequence)
+                        || is_passing;
                     hold("durability", is_there, || {
                         format!("blob {file} is passed and not saved")
                     })?;

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::model::{Model, Trust};
 use crate::network::{Network, Way};
 use crate::oracles::{Result, Violation, hold};
-use crate::peer::{Peer, SETUP_BUDGET};
+use crate::peer::SETUP_BUDGET;
 use crate::source::File;
 
 /// How long the host waits before it looks again at what it cannot have now.
@@ -60,7 +60,8 @@ impl World {
         }
         self.host = Some(Host::new(self.epoch, receiver, model, &start));
         let manner = self.drawn.manner(self.faults);
-        self.peer = Peer::new(manner, self.contents.clone(), &mut self.dice.peer);
+        self.peer
+            .reconnected(manner, self.contents.clone(), &mut self.dice.peer);
         self.network = Network::default();
         let slowest = if self.faults.has(Fault::Lag) {
             5_000_000
@@ -218,6 +219,9 @@ impl World {
             Handed::BlobGone(failure) => {
                 self.check_failure(failure, true)?;
                 self.checks.gone.extend(File::read(&failure.file));
+                if !failure.fault.is_permanent() {
+                    self.checks.given_up.extend(File::read(&failure.file));
+                }
                 self.open_gate();
             }
             Handed::CopyStarted(_) => {
