@@ -1,4 +1,5 @@
 //! Two followers of one SQLite file: neither holds the other up for long.
+#![cfg(feature = "sqlite")]
 
 mod support;
 
