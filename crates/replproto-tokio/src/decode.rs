@@ -15,7 +15,7 @@ pub(crate) enum Undecodable {
     Key(#[from] KeyError),
     #[error("the value cannot be read: {0}")]
     Value(#[from] ValueError),
-    #[error("as JSON the record takes more than the {limit} bytes of a row")]
+    #[error("as JSON the record takes more than the {limit} bytes of a row (`--max-row`)")]
     TooLarge { limit: u64 },
     #[error("the patch has too many attributes to be merged")]
     TooManyChanges,
