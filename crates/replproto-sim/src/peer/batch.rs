@@ -10,6 +10,7 @@ use super::{Expected, Peer, definition};
 use crate::faults::Fault;
 use crate::rng::Rng;
 use crate::source::{File, Place, Row, TABLES, UNWANTED};
+use crate::world::RECORD_MAX;
 
 /// A change of a row: its place, its version, and what it holds then.
 pub(super) type Change = (Place, f64, Option<Row>);
@@ -22,6 +23,9 @@ const HOMES: u32 = 64;
 
 /// A map of a blob that nobody has, and of something that is no value.
 const BROKEN: &[u8] = b"\x82\xa1b\xc7\x08\x0b\x93\x80\x00\xa4ffff\xa1n\xc1";
+
+/// More than the limit of a record in every world.
+const OVERSIZED: &[u8] = &[0xc0; RECORD_MAX];
 
 /// What a connection has said of its tables.
 #[derive(Debug)]
@@ -162,10 +166,21 @@ impl Peer {
             }
             _ if self.tables.announced[0] > 0 => {
                 self.expect(Expected::Undecodable);
-                NewEntry {
+                let unusable = NewEntry {
                     flags: Flags::FULL.with(Flags::BLOBS),
                     value: BROKEN,
                     ..entry
+                };
+                match rng.below(4) {
+                    0 => NewEntry {
+                        version: f64::NAN,
+                        ..unusable
+                    },
+                    1 => NewEntry {
+                        value: OVERSIZED,
+                        ..unusable
+                    },
+                    _ => unusable,
                 }
             }
             _ => return,

@@ -160,6 +160,7 @@ fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
     // All marks tiny at once, so that reasons to pause come together.
     let choices = if rng.chance(250) { 1 } else { 3 };
     let pick = |rng: &mut Rng, values: [u64; 3]| values[rng.below(choices) as usize];
+    config.limits.record = RECORD_MAX;
     config.limits.blob_tries = [1, 2, 5][rng.below(3) as usize];
     // As many as can come before their records.
     config.limits.finished_blobs = [40, 16_384][rng.below(2) as usize];
@@ -182,9 +183,11 @@ fn draw_config(rng: &mut Rng, is_old: bool) -> Config {
     config
 }
 
+/// The largest record that a receiver takes, in bytes.
+pub(crate) const RECORD_MAX: usize = 64 << 10;
+
 /// Bounds that a flood can pass, if anything of it is not counted.
 fn tighten(config: &mut Config) {
-    config.limits.record = 64 << 10;
     config.limits.command = 256 << 10;
     config.limits.context = 256 << 10;
     config.limits.open_blobs = 64;

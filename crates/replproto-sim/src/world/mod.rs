@@ -34,6 +34,7 @@ use crate::trace::{Trace, Words};
 use account::Account;
 use checks::Checks;
 use disk::Disk;
+pub(crate) use draw::RECORD_MAX;
 use draw::{Dice, Drawn};
 use heap::Heap;
 use memory::Memory;
