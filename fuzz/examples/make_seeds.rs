@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::BytesMut;
-use replproto_core::{CopyCursor, Cursor, Sequence, WallTime};
+use bytes::{Bytes, BytesMut};
+use replproto_core::wire::Message;
+use replproto_core::wire::message::{ChunkHeader, TableStructure};
+use replproto_core::{CopyCursor, Cursor, Sequence, TableDefinition, WallTime};
 use replproto_tokio::web_socket::frame::{FrameKind, close_payload, write_frame};
 use serde_json::Value as Json;
 
@@ -67,6 +69,10 @@ fn main() {
     write("wire_command", spread(distinct.cloned().collect()));
     write("split_equivalence", split(&batches, &commands));
     write("receiver_inputs", steps());
+    write_as("flood", "receiver_messages", floods());
+    for target in ["value_record", "value_typed"] {
+        write_as("deep", target, nestings());
+    }
     write("cursor", cursors());
     write("web_socket", connections());
 }
@@ -255,12 +261,86 @@ fn connections() -> Vec<Vec<u8>> {
     inputs
 }
 
+/// Many messages of one kind, after a handshake, to a host that answers late: what is to be found in runs with long inputs.
+fn floods() -> Vec<Vec<u8>> {
+    let definition = |number: usize| TableDefinition {
+        table: format!("table{number}"),
+        ..TableDefinition::default()
+    };
+    let kinds: [fn(usize, TableDefinition) -> Message; 5] = [
+        // Blobs that cannot be read, and what is said of it.
+        |number, _| Message::BlobChunk {
+            header: ChunkHeader {
+                file: format!("{number:x}"),
+                finished: true,
+                error: Some("it cannot be read ".repeat(20)),
+                ..ChunkHeader::default()
+            },
+            body: Bytes::new(),
+        },
+        |_, definition| Message::Schema {
+            tables: vec![definition],
+            database: "data".into(),
+            request: None,
+        },
+        // The same id under ever new names.
+        |_, definition| {
+            Message::TableStructure(TableStructure {
+                definition,
+                table: 5,
+                ..TableStructure::default()
+            })
+        },
+        |number, _| Message::ResidencyList {
+            nodes: vec!["node".into(); 10],
+            id: number as u32,
+        },
+        |number, _| Message::NodeMap {
+            ids: (0..number)
+                .map(|id| (format!("node{id}"), id as u32))
+                .collect(),
+            subscribed: Vec::new(),
+        },
+    ];
+    let flood = |kind: &fn(usize, TableDefinition) -> Message| {
+        let mut input = vec![1 | 1 << 4 | 1 << 5];
+        for number in 0..60 {
+            let message = kind(number, definition(number)).encode();
+            let header = 1 << 15 | u16::try_from(message.len()).expect("a short message");
+            input.extend_from_slice(&header.to_be_bytes());
+            input.extend_from_slice(&message);
+        }
+        input
+    };
+    kinds.iter().map(flood).collect()
+}
+
+/// Values inside each other, far deeper than is allowed: in arrays, sets, maps and definitions of records.
+fn nestings() -> Vec<Vec<u8>> {
+    let openings: [&[u8]; 4] = [
+        b"\x91",
+        b"\xd4\x73\x00\x91",
+        b"\x81\x01",
+        b"\xd4\x72\x41\x91\xa1a",
+    ];
+    let value = |opening: &&[u8]| [opening.repeat(4000), vec![0xc0]].concat();
+    openings
+        .iter()
+        .map(|it| prefixed(&[], &value(it)))
+        .collect()
+}
+
 /// Writes the inputs of a target in place of earlier ones.
 fn write(target: &str, inputs: Vec<Vec<u8>>) {
+    write_as("", target, inputs);
+}
+
+/// The same for inputs of some kind.
+fn write_as(kind: &str, target: &str, inputs: Vec<Vec<u8>>) {
     let folder = root().join("fuzz/corpus").join(target);
     fs::create_dir_all(&folder).expect("the folder");
     for (index, input) in inputs.iter().enumerate() {
-        fs::write(folder.join(format!("seed-{index:02}")), input).expect("the input");
+        fs::write(folder.join(format!("seed-{kind}{index:02}")), input).expect("the input");
     }
     println!("{target}: {} inputs", inputs.len());
 }
