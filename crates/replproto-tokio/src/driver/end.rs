@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replproto_core::{BlobTries, Close, Epoch, Name, Stats};
+use replproto_core::{BlobTries, Close, CloseReason, EndCause, Epoch, Name, Stats};
 
 use super::TransportError;
 
@@ -26,4 +26,32 @@ pub struct LinkEnd {
     pub is_idle: bool,
     /// Counters.
     pub stats: Stats,
+}
+
+impl LinkEnd {
+    /// Why, in a word.
+    pub(crate) fn cause(&self) -> EndCause {
+        cause(&self.close.reason, self.transport.as_ref())
+    }
+}
+
+/// The core only sees that a connection is lost, also when that is since the peer broke the rules of WebSocket.
+pub(super) fn cause(reason: &CloseReason, transport: Option<&TransportError>) -> EndCause {
+    match transport {
+        Some(TransportError::Protocol(_)) => EndCause::Protocol,
+        _ => reason.into(),
+    }
+}
+
+/// What a person may do about the end of a link.
+pub(super) fn advice(
+    reason: &CloseReason,
+    transport: Option<&TransportError>,
+) -> Option<&'static str> {
+    match transport {
+        Some(TransportError::Protocol(_)) => {
+            Some("Is that a replication service, and nothing in between that changes what it says?")
+        }
+        _ => reason.advice(),
+    }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use replproto_core::{Close, CloseFrame, Command, EndCause, Event, Input, Instant, Receiver};
+use replproto_core::{Close, CloseFrame, Command, Event, Input, Instant, Receiver};
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
@@ -424,8 +424,8 @@ impl<B: BlobStore> Driver<B> {
         self.tell_progress(now);
         let transport = self.lost.as_ref().map(|error| describe(error));
         let (reason, journal) = (&close.reason, &self.parts.journal);
-        let cause = EndCause::from(reason).as_str();
-        match reason.advice() {
+        let cause = end::cause(reason, self.lost.as_ref()).as_str();
+        match end::advice(reason, self.lost.as_ref()) {
             Some(advice) => {
                 line!(journal, cause, warn, %reason, transport, cause, advice, "the link is over");
             }

@@ -450,7 +450,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                 Ended::Shutdown
             }
             CloseReason::Shutdown => return Err(self.too_late()),
-            reason => return Ok(Session::Again(reason.into(), set_up_for)),
+            _ => return Ok(Session::Again(end.cause(), set_up_for)),
         };
         Ok(Session::Last(ended))
     }
