@@ -10,9 +10,9 @@ use crate::publisher::{Dial, LAST, LAST_KEY, Link};
 use crate::wire::{GOOD, TIME, put};
 
 /// What one link may take above an idle program, in bytes, without its large records (`docs/operating.md`, "Memory and the
-/// marks"): messages, events and blobs at their marks, a command, what has to be remembered and what the next command unfolds to, the
+/// marks"): messages, events and blobs at their marks, a command, what has to be remembered, was, and is about to be, the
 /// read buffer and SQLite's cache.
-const LINK_BYTES_MAX: u64 = (2 + 4 + 1 + 4 + 2 * 16 + 1 + 4) << 20;
+const LINK_BYTES_MAX: u64 = (2 + 4 + 1 + 4 + 3 * 16 + 1 + 4) << 20;
 
 #[test]
 fn the_bound_of_a_case_is_within_that_of_a_link() {

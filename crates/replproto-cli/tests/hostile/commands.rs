@@ -7,8 +7,53 @@ use replproto_core::wire::message::{ChunkHeader, NodeName};
 use crate::case::{Case, ends, endures, survives};
 use crate::publisher::{LAST, Link, NODE};
 use crate::wire::{
-    BINARY, DATABASE, GOOD, TIME, chunk, command, frame, map_head, number, put, schema, text,
+    BINARY, DATABASE, GOOD, TIME, array_of, binary, chunk, command, extension, frame, map_head,
+    number, put, schema, text,
 };
+
+/// All commands but COPY_START, after which nothing is confirmed for long.
+const CODES: [u8; 16] = [
+    129, 130, 132, 133, 134, 136, 137, 140, 141, 142, 143, 144, 145, 146, 147, 149,
+];
+
+/// This as every element of every command.
+fn in_every_place(element: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    CODES.into_iter().flat_map(move |code| {
+        (0..3).map(move |place| {
+            let mut elements = [b"\x01".as_slice(); 3];
+            elements[place] = element;
+            command(code, &elements)
+        })
+    })
+}
+
+#[test]
+fn nesting_in_every_place() {
+    let depth = 1_000_000;
+    for start in [b"\x91".as_slice(), b"\x81", b"\xd4\x73\x00"] {
+        endures(in_every_place(&start.repeat(depth / start.len())));
+    }
+}
+
+#[test]
+fn lengths_without_bytes_in_every_place() {
+    for head in [b"\xdd".as_slice(), b"\xdf", b"\xdb", b"\xc6", b"\xc9"] {
+        endures(in_every_place(&[head, &[0xff; 4]].concat()));
+    }
+}
+
+#[test]
+fn things_of_no_use_in_every_place() {
+    endures(in_every_place(b"\xc1"));
+    endures(in_every_place(b"\xd4\0\0"));
+    // As a sequence it is one, after which no other is confirmed.
+    let integers = in_every_place(b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff");
+    endures(integers.filter(|message| message[2] != 143));
+    endures(in_every_place(&number(f64::NAN)));
+    endures(in_every_place(&extension(0x42, &[0xff; 1000])));
+    endures(in_every_place(&text(b"\xff\xfe\xed\xa0\x80")));
+    endures(in_every_place(&binary(&[0; 100])));
+}
 
 /// Sends a command again and again.
 fn flood(link: &Link, message: &[u8]) {
@@ -139,6 +184,37 @@ fn residency_lists_without_end() {
             link.send(&Message::ResidencyList { nodes, id }.encode());
         }
     });
+}
+
+/// A map with one key.
+fn map(key: &str, value: &[u8]) -> Vec<u8> {
+    [b"\x81", text(key.as_bytes()).as_slice(), value].concat()
+}
+
+/// Lists of the shortest elements there are take many times their bytes in memory.
+#[test]
+fn lists_that_unfold() {
+    let count = 1_000_000;
+    let mut messages = Vec::new();
+    for list in [
+        array_of(b"\xa0", count),
+        array_of(b"\x80", count),
+        array_of(b"\x90", count),
+        array_of(b"\x81\xa5table\xa0", count / 4),
+        array_of(b"\x81\xa4name\xa0", count / 4),
+    ] {
+        for code in [129, 130, 140, 145] {
+            messages.push(command(code, &[&list, &list, b"\x01"]));
+            messages.push(command(code, &[b"\xa1a", b"\xa4data", &list]));
+        }
+        for key in ["typedStructs", "structures", "attributes"] {
+            messages.push(command(132, &[&map(key, &list), b"\x07", b"\xa3Cat"]));
+        }
+        for key in ["excludeNodes", "includeNodes"] {
+            messages.push(command(147, &[&map(key, &list)]));
+        }
+    }
+    endures(messages);
 }
 
 #[test]

@@ -12,6 +12,46 @@ fn copy_complete() -> Vec<u8> {
     command(149, &[])
 }
 
+/// A program that has asked for a copy, and its link.
+fn copying() -> (Case, crate::publisher::Link) {
+    let case = Case::with(&["--reconnect-delay", "1h", "--start", "copy"]);
+    let link = case.link();
+    (case, link)
+}
+
+#[test]
+fn copies_that_begin_again_and_again() {
+    let (case, link) = copying();
+    link.flood(&frame(BINARY, &copy_start(TIME)), 200_000);
+    link.send(&put(b"k1", GOOD, TIME));
+    link.send(&copy_complete());
+    case.end_with_last(&link, 0);
+}
+
+#[test]
+fn copies_of_nothing_again_and_again() {
+    let (case, link) = copying();
+    let copy = [
+        frame(BINARY, &copy_start(TIME)),
+        frame(BINARY, &copy_complete()),
+    ]
+    .concat();
+    link.flood(&copy, 20_000);
+    case.end_with_last(&link, 0);
+}
+
+#[test]
+fn rows_and_a_new_copy_in_turn() {
+    let (case, link) = copying();
+    for round in 0..1000 {
+        link.send(&copy_start(TIME + f64::from(round)));
+        link.send(&put(format!("k{round}").as_bytes(), GOOD, TIME));
+    }
+    link.send(&copy_complete());
+    let end = case.end_with_last(&link, 0);
+    assert_eq!(end.number("SELECT count(*) FROM Dog"), 2, "{}", end.log);
+}
+
 #[test]
 fn the_end_of_a_copy_that_never_began() {
     survives(|link| link.flood(&frame(BINARY, &copy_complete()), 100_000));

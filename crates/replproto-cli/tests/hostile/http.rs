@@ -2,6 +2,7 @@
 
 use crate::case::Case;
 use crate::publisher::LAST;
+use crate::wire::{GOOD, TIME, put};
 
 /// Answers the upgrade with this; the dial must fail for this cause.
 fn refuses(answer: &[u8], cause: &str) {
@@ -117,6 +118,20 @@ fn connections_that_end_at_once() {
     let case = Case::persistent();
     for _ in 0..10 {
         drop(case.dial());
+    }
+    let link = case.link();
+    case.end_with_last(&link, 0);
+}
+
+#[test]
+fn links_that_end_after_each_record() {
+    let case = Case::persistent();
+    for number in 0..200 {
+        let link = case.link();
+        let sequence = TIME + f64::from(number);
+        link.send(&put(b"k1", GOOD, sequence));
+        assert!(link.is_confirmed(sequence));
+        link.cut();
     }
     let link = case.link();
     case.end_with_last(&link, 0);

@@ -13,6 +13,7 @@ pub(crate) const TABLE: &str = "Dog";
 
 // Opcodes of WebSocket frames.
 pub(crate) const CONTINUATION: u8 = 0;
+pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
