@@ -11,7 +11,9 @@ use replproto_tokio::{
     Authorization, AuthorizationProvider, Ended, Interruption, MemoryBlobStore, MemorySink,
     MemorySinkError, MemoryView, NoBlobs, Phase, RunEnd, RunError, RunOptions, SinkStep, run,
 };
-use support::{Publisher, Said, TABLE, TIME, batch, keys, options, padded_batch, soon, until};
+use support::{
+    Peer, Publisher, Said, TABLE, TIME, batch, keys, options, padded_batch, soon, until,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
@@ -326,9 +328,49 @@ async fn a_cursor_belongs_to_the_publisher_that_gave_it() {
     peer.confirmed_up_to(2.0).await;
     let view = follower.view.clone();
     follower.shut_down().await;
-    let options = options();
-    let follower = Follower::start_with(&publisher, view.reopen(), &options);
+    // Nothing was followed in this run, so it is a mistake that no other dial can heal.
+    let follower = Follower::start_with(&publisher, view.reopen(), &options());
+    let error = misnamed(&publisher, follower).await.unwrap_err();
+    assert!(matches!(error, RunError::WrongPeer(_)), "{error:?}");
+    assert!(error.to_string().contains("node-b"), "{error}");
+
+    // Whoever expects another publisher has taken the wrong store; that one is not even asked.
+    let mut config = publisher.config();
+    config.core.peer_name = Some("node-b".into());
+    let mut sink = view.reopen();
+    let error = soon(run(config, &mut sink, NoBlobs, options())).await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(&error, RunError::OtherPublisher { stored, expected } if stored == "node-a" && expected == "node-b"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_replaced_meanwhile_only_ends_the_link() {
+    let publisher = Publisher::bind().await;
+    let follower = Follower::start(&publisher, &options());
+    let (mut peer, _) = publisher.link().await;
+    peer.put(&["a"], 2.0).await;
+    peer.confirmed_up_to(2.0).await;
+    drop(peer);
     let mut peer = publisher.accept().await;
+    say_other_name(&mut peer).await;
+    let (mut peer, request) = publisher.link().await;
+    assert_eq!(request.subscriptions[0].start, Sequence(2.0));
+    peer.put(&["b"], 3.0).await;
+    peer.confirmed_up_to(3.0).await;
+    follower.shut_down().await;
+}
+
+/// Ends the follower's first link by another name than it expects.
+async fn misnamed(publisher: &Publisher, follower: Follower) -> Ending {
+    let mut peer = publisher.accept().await;
+    say_other_name(&mut peer).await;
+    follower.end().await
+}
+
+async fn say_other_name(peer: &mut Peer) {
     let Said::Message(Message::NodeName(_)) = peer.hear().await else {
         panic!("no greeting");
     };
@@ -346,7 +388,6 @@ async fn a_cursor_belongs_to_the_publisher_that_gave_it() {
         peer.closed().await,
         Some((1008, "Node name mismatch".into()))
     );
-    follower.shut_down().await;
 }
 
 #[tokio::test]

@@ -33,8 +33,8 @@ of high), in items, or in bytes with a unit such as KiB, MiB or GiB. docs/operat
 An interrupt (or SIGTERM) ends the link after what is in hand has been stored; a second one ends the program at once.
 
 Exit codes: 0 ended as asked (--until-idle, or an interrupt); 1 something went wrong: a place that cannot be written to, a store
-that failed ten times in a row, or a mistake that the first dial has shown and no other can heal, such as an authorization file that
-is not there; 2 the options are wrong; 3 the deadline passed; 130 a second interrupt.";
+that failed ten times in a row, or a mistake that the first dial has shown and no other can heal, such as an authorization
+file that is not there or a peer of another name; 2 the options are wrong; 3 the deadline passed; 130 a second interrupt.";
 
 fn after_help() -> String {
     format!("{EXAMPLES}\n\n{}", bound::help())

@@ -110,6 +110,12 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
             Err(match error {
                 RunError::Deadline(_) => Failure::Deadline(error.to_string()),
                 RunError::NotConnected(error) => not_connected(error),
+                RunError::WrongPeer(error) => Failure::Runtime(format!(
+                    "{error}. Check --peer, --database and the address."
+                )),
+                RunError::OtherPublisher { .. } => Failure::Runtime(format!(
+                    "{error}. Follow the other one into a file of its own, or begin anew with --ignore-cursor."
+                )),
                 _ => Failure::of(error),
             })
         }

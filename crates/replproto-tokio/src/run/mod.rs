@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use replproto_core::config::ConfigError;
 use replproto_core::{
-    Backoff, BlobTries, CloseReason, Cursor, CursorError, EndCause, Epoch, PauseReasons, Reconnect,
-    Report, Start, Stats, StoredCursor,
+    Backoff, BlobTries, CloseReason, Cursor, CursorError, EndCause, Epoch, LinkError, PauseReasons,
+    Reconnect, Report, Start, Stats, StoredCursor,
 };
 use thiserror::Error;
 use tokio::time::sleep_until;
@@ -104,6 +104,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
         blob_tries: BlobTries::default(),
         storage_failures: 0,
         has_dialled: false,
+        has_followed: false,
         report: None,
         link,
         sink,
@@ -182,6 +183,19 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// The first dial has shown a mistake on this side, such as a certificate that cannot be read.
     #[error(transparent)]
     NotConnected(ConnectError),
+    /// The first link has shown that the peer has another name, or speaks of another database, than was asked for. Once a link
+    /// has been set up, the same only ends the link: a publisher may be in the middle of being replaced.
+    #[error("{0}")]
+    WrongPeer(LinkError),
+    /// The sink has a cursor of another publisher than the one that is expected. It means nothing to that one: take another
+    /// sink, or set [`RunOptions::ignore_cursor`].
+    #[error("the store follows the publisher {stored:?}, and {expected:?} is expected")]
+    OtherPublisher {
+        /// Whose cursor the sink has.
+        stored: String,
+        /// The name that the peer is to have.
+        expected: String,
+    },
 }
 
 struct Runner<'a, S, B> {
@@ -203,6 +217,8 @@ struct Runner<'a, S, B> {
     storage_failures: u32,
     /// A dial has come as far as the network.
     has_dialled: bool,
+    /// A link has been set up.
+    has_followed: bool,
     /// Of the newest link that has ended.
     report: Option<Report>,
 }
@@ -342,10 +358,14 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             configured
         } else {
             // A cursor means nothing to a publisher of another name.
-            if config.core.peer_name.is_none()
-                && let Some(peer) = stored.peer
-            {
-                config.expect_peer(peer);
+            let has_cursor = !matches!(stored.cursor, StoredCursor::Absent);
+            match (stored.peer, &config.core.peer_name) {
+                (Some(stored), Some(expected)) if has_cursor && stored != *expected => {
+                    let expected = expected.clone();
+                    return Err(RunError::OtherPublisher { stored, expected });
+                }
+                (Some(stored), None) => config.expect_peer(stored),
+                _ => {}
             }
             Start::choose(stored.cursor, configured)?
         };
@@ -432,6 +452,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
     }
 
     fn note_end(&mut self, end: &LinkEnd) {
+        self.has_followed |= end.set_up_for.is_some();
         self.blob_tries = end.blob_tries.clone();
         self.report = Some(end.close.report.clone());
         let reason = end.close.reason.clone();
@@ -450,6 +471,9 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                 Ended::Shutdown
             }
             CloseReason::Shutdown => return Err(self.too_late()),
+            CloseReason::Error(
+                error @ (LinkError::WrongName { .. } | LinkError::WrongDatabase { .. }),
+            ) if !self.has_followed => return Err(RunError::WrongPeer(error.clone())),
             _ => return Ok(Session::Again(end.cause(), set_up_for)),
         };
         Ok(Session::Last(ended))
