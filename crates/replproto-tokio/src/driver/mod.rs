@@ -489,7 +489,8 @@ fn log(journal: &Journal, event: &Event) {
                 warn,
                 file = %gone.file,
                 table = record,
-                why = %gone.fault,
+                // Its words are the peer's, who may quote anything: a store keeps them, a log does not.
+                why = gone.fault.class(),
                 advice = "The record is kept without it: the publisher has lost this blob.",
                 "a blob is gone at the source"
             );
