@@ -1,7 +1,7 @@
 //! How much memory a link takes at most.
 
 use super::blobs::{self, CHUNK_OVERHEAD};
-use super::{run, session};
+use super::{copying, run, session};
 use crate::config::Config;
 
 /// The bytes that a link has on behalf of its peer at most, whatever the peer sends and however slow the host is: in the
@@ -102,7 +102,7 @@ impl Config {
             blob_keys: blob_keys.into_iter().fold(0, u64::saturating_add),
             commits: of(
                 flow.commits.high.items.saturating_add(2),
-                COMMIT + session::KEY_MAX as u64,
+                COMMIT + copying::KEY_MAX as u64,
             ),
             fixed: FIXED + 4 * own as u64,
         }

@@ -4,6 +4,7 @@ mod acknowledge;
 mod blobs;
 mod bound;
 mod context;
+mod copying;
 mod decoder;
 mod ending;
 mod flow;
@@ -38,6 +39,7 @@ pub use blobs::BlobTries;
 use blobs::{Blobs, Failure, Released, copied};
 pub use bound::MemoryBound;
 use context::Context;
+use copying::Copying;
 use decoder::Decoder;
 use ending::Life;
 use flow::Flow;
@@ -67,6 +69,7 @@ pub struct Receiver {
     config: Config,
     epoch: Epoch,
     session: Session,
+    copying: Copying,
     timers: Timers,
     flow: Flow,
     inbox: Inbox,
@@ -123,6 +126,7 @@ impl Receiver {
         Ok(Self {
             epoch,
             session: Session::new(start),
+            copying: Copying::default(),
             timers,
             flow: Flow::new(&config.flow),
             inbox: Inbox::default(),

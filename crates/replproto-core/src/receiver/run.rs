@@ -8,7 +8,7 @@ use core::ops::Range;
 use super::Receiver;
 use super::blobs::{Key as BlobKey, MAX_FILE_ID, MAX_OWNER_KEY, TooMany};
 use super::context::NoSupply;
-use super::session::KEY_MAX;
+use super::copying::KEY_MAX;
 use super::timers::Timer;
 use crate::command::Command;
 use crate::error::{LinkError, MissingContext, Oversize, RecordError};
@@ -106,9 +106,9 @@ impl Receiver {
     fn hand_out_run(&mut self, length: usize, last: Range<usize>, count: u64) -> Command {
         let sources = Arc::clone(self.context.sources());
         let cost = length as u64 + self.context.take_charge();
-        if self.session.is_running_copy()
+        if self.copying.is_running()
             && let Ok(Admission::Record(last)) = admit(&sources, &self.inbox.front()[last])
-            && self.session.note_row(&last.table().name, last.key_bytes())
+            && self.copying.note_row(&last.table().name, last.key_bytes())
         {
             // A copy has begun: from now on the peer may be silent for longer.
             self.heard();
@@ -137,7 +137,7 @@ impl Receiver {
             Ok(Admission::Unusable(record)) => {
                 let error = record.fault().unwrap_or(RecordError::Version);
                 let begins_copy = self
-                    .session
+                    .copying
                     .note_row(&record.table().name, record.key_bytes());
                 let skipped = skipped(&record, error);
                 self.pass(item.end);
@@ -178,7 +178,7 @@ impl Receiver {
             }
             Some(Err(error)) => {
                 let begins_copy = self
-                    .session
+                    .copying
                     .note_row(&record.table().name, record.key_bytes());
                 let skipped = skipped(&record, error.into());
                 self.pass(item.end);
@@ -199,7 +199,7 @@ impl Receiver {
                         limit: self.config.limits.record as u64,
                     };
                     let begins_copy = self
-                        .session
+                        .copying
                         .note_row(&record.table().name, record.key_bytes());
                     Some((skipped(&record, error), begins_copy))
                 }

@@ -1,6 +1,5 @@
-//! The conversation with the peer: names, the subscription, base copies, and every deadline of it.
+//! The conversation with the peer: names, the subscription, and every deadline of it.
 
-use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,29 +7,24 @@ use core::time::Duration;
 use crate::close::CloseReason;
 use crate::command::Command;
 use crate::config::{Mode, TableFilter};
-use crate::cursor::{CopyCursor, Cursor, Start};
+use crate::cursor::{Cursor, Start};
 use crate::error::{LinkError, Misuse, Watchdog};
-use crate::event::{CopyStarted, Event, Schema};
+use crate::event::{Event, Schema};
 use crate::id::Name;
 use crate::key::Key;
 use crate::table::TableDefinition;
 use crate::text::{self, TEXT_MAX};
-use crate::time::{Sequence, WallTime};
+use crate::time::Sequence;
 use crate::wire::message::{Capabilities, CopyResume, NodeName, Subscription, SubscriptionRequest};
 use crate::wire::{Message, WireError};
 
 use super::context::Beyond;
 use super::decoder::Item;
-use super::ledger::{Advance, CopyStep};
 use super::timers::Timer;
 use super::{Life, Receiver};
 
 /// A peer may ask for at most this many times our own budget for its set-up.
 const SETUP_BUDGET_FACTOR: u32 = 4;
-
-/// The limit for the last step of a copy, however much progress there is, is this many times its usual one
-/// (`protocol.md` section 10, #678).
-const COPY_FINISH_FACTOR: u32 = 4;
 
 /// While a base copy is under way a peer may be silent this many times longer, since it may be busy reading
 /// (`protocol.md` section 10, issue #460).
@@ -41,9 +35,6 @@ const IDLE_STEPS: u32 = 128;
 
 /// So many blobs are given up at a time: each gives an event, which is held until it can be handed out.
 pub(super) const IDLE_AT_A_TIME: usize = 1024;
-
-/// The longest record id in bytes that a copy can be resumed after, and that the report of a skipped record has.
-pub(super) const KEY_MAX: usize = 2048;
 
 /// Connections for this database bring the definitions of every other one as well (`protocol.md` section 3.4).
 const SYSTEM: &str = "system";
@@ -56,9 +47,6 @@ pub(super) struct Session {
     start: Start,
     phase: Phase,
     peer: Option<Name>,
-    copy: Copying,
-    /// A copy has begun. Only the first of a link goes on with one of an earlier link.
-    has_copied: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -73,37 +61,12 @@ enum Phase {
     Following,
 }
 
-/// A base copy (`protocol.md` section 8.3).
-#[derive(Debug)]
-enum Copying {
-    No,
-    /// Rows come.
-    Running {
-        /// The copy's identity and the version of its order; `None` with an old peer, whose copies cannot be resumed and end
-        /// with their first terminator.
-        identity: Option<(WallTime, u32)>,
-        /// The position in the log from which to go on after the copy.
-        end: Option<Sequence>,
-        /// A row has come.
-        has_rows: bool,
-        /// The last row of the batch: its table, and its id.
-        last_row: Option<Name>,
-        last_key: Vec<u8>,
-    },
-    /// All rows are here, but not durable yet.
-    Finishing {
-        ceiling: crate::time::Instant,
-    },
-}
-
 impl Session {
     pub(super) const fn new(start: Start) -> Self {
         Self {
             start,
             phase: Phase::Unconnected,
             peer: None,
-            copy: Copying::No,
-            has_copied: false,
         }
     }
 
@@ -119,91 +82,8 @@ impl Session {
         self.peer.as_ref()
     }
 
-    /// Whether a base copy is under way. That of an old peer is from its first row on: the peer does not announce it, and
-    /// sends nothing at all if it has no rows.
-    pub(super) const fn is_copying(&self) -> bool {
-        !matches!(
-            self.copy,
-            Copying::No
-                | Copying::Running {
-                    identity: None,
-                    has_rows: false,
-                    ..
-                }
-        )
-    }
-
-    /// Whether it matters which row came last.
-    #[inline]
-    pub(super) const fn is_running_copy(&self) -> bool {
-        matches!(self.copy, Copying::Running { .. })
-    }
-
-    /// A record is handed out. Gives whether a copy begins with it: that of an old peer, which announces none. A row whose id
-    /// is very long is no place to go on from: a copy that is interrupted goes on after the row before it.
-    pub(super) fn note_row(&mut self, table: &Name, key: &[u8]) -> bool {
-        if let Copying::Running {
-            identity,
-            has_rows,
-            last_row,
-            last_key,
-            ..
-        } = &mut self.copy
-        {
-            if identity.is_none() {
-                return !core::mem::replace(has_rows, true);
-            }
-            *has_rows = true;
-            if key.len() > KEY_MAX {
-                return false;
-            }
-            if last_row.as_ref() != Some(table) {
-                *last_row = Some(table.clone());
-            }
-            last_key.clear();
-            last_key.extend_from_slice(key);
-        }
-        false
-    }
-
-    /// What the end of a batch does to the cursor.
-    fn batch_ends(&mut self, sequence: Option<Sequence>) -> Advance {
-        let Copying::Running {
-            identity,
-            end,
-            last_row,
-            last_key,
-            ..
-        } = &mut self.copy
-        else {
-            return Advance {
-                sequence,
-                copy: None,
-            };
-        };
-        let Some((copy_start, order)) = *identity else {
-            return Advance {
-                sequence: None,
-                copy: sequence.map(CopyStep::Complete),
-            };
-        };
-        *end = sequence.or(*end);
-        let copy = last_row.take().map(|table| {
-            CopyStep::At(Box::new(CopyCursor {
-                copy_start,
-                table,
-                after_key: bytes::Bytes::copy_from_slice(last_key),
-                order,
-            }))
-        });
-        Advance {
-            sequence: None,
-            copy,
-        }
-    }
-
     /// Where the subscription starts, and which copy it goes on with.
-    fn request_start(&self, mode: Mode) -> (Sequence, Option<CopyResume>) {
+    pub(super) fn request_start(&self, mode: Mode) -> (Sequence, Option<CopyResume>) {
         match &self.start {
             Start::Copy => (Sequence(0.0), None),
             Start::At(sequence) => (*sequence, None),
@@ -292,7 +172,7 @@ impl Receiver {
     fn silence_limit(&self) -> Duration {
         let timeouts = &self.config.timeouts;
         let usual = timeouts.ping_timeout;
-        if self.session.is_copying() {
+        if self.copying.is_under_way() {
             usual
                 .saturating_mul(COPY_SILENCE_FACTOR)
                 .min(timeouts.copy_timeout)
@@ -513,105 +393,5 @@ impl Receiver {
             self.timers
                 .start(Timer::Confirm, self.config.timeouts.confirm_delay);
         }
-    }
-
-    /// COPY_START, or what stands for it. A second one begins a new pass.
-    pub(super) fn start_copy(&mut self, identity: Option<(WallTime, u32)>) {
-        let (start, resume) = self.session.request_start(self.config.mode);
-        let is_first = !core::mem::replace(&mut self.session.has_copied, true);
-        let resumed = is_first
-            && resume
-                .as_ref()
-                .is_some_and(|resume| identity == Some((resume.start, resume.order)));
-        if self.session.is_copying() {
-            self.ledger.discard_copy();
-        }
-        self.session.copy = Copying::Running {
-            identity,
-            end: None,
-            has_rows: false,
-            last_row: None,
-            last_key: Vec::new(),
-        };
-        self.timers.clear(Timer::CopyFinish);
-        self.heard();
-        self.copy_frame();
-        let event = Event::CopyStarted(CopyStarted {
-            copy_start: identity.map(|(start, _)| start),
-            forced: start.0 > 0.0,
-            resumed,
-        });
-        self.pending.push_back(event);
-    }
-
-    /// A frame of a base copy came. An old peer with an empty source sends none at all, so its copies are not watched.
-    #[inline]
-    pub(super) fn copy_frame(&mut self) {
-        if let Copying::Running {
-            identity: Some(_), ..
-        } = self.session.copy
-        {
-            self.timers
-                .set(Timer::CopyProgress, self.config.timeouts.blob);
-        }
-    }
-
-    /// A batch ends: what it does to the cursor.
-    pub(super) fn batch_ends(&mut self, sequence: Option<Sequence>) -> Advance {
-        let advance = self.session.batch_ends(sequence);
-        if matches!(advance.copy, Some(CopyStep::Complete(_))) {
-            self.copy_rows_end();
-        }
-        advance
-    }
-
-    /// SEQUENCE_ID_UPDATE.
-    pub(super) fn sequence_update(&mut self, sequence: Sequence) {
-        if !matches!(self.session.copy, Copying::Running { .. }) {
-            self.ledger.mark(Advance {
-                sequence: Some(sequence),
-                copy: None,
-            });
-        }
-    }
-
-    /// COPY_COMPLETE.
-    pub(super) fn copy_complete(&mut self) {
-        if let Copying::Running {
-            identity: Some((start, _)),
-            end,
-            ..
-        } = self.session.copy
-        {
-            self.ledger.mark(Advance {
-                sequence: None,
-                copy: Some(CopyStep::Complete(end.unwrap_or(Sequence(start.0)))),
-            });
-            self.copy_rows_end();
-        }
-    }
-
-    fn copy_rows_end(&mut self) {
-        let limit = self.config.timeouts.copy_timeout;
-        let now = self.timers.now();
-        self.session.copy = Copying::Finishing {
-            ceiling: now.after(limit.saturating_mul(COPY_FINISH_FACTOR)),
-        };
-        self.timers.clear(Timer::CopyProgress);
-        self.timers.set(Timer::CopyFinish, limit);
-    }
-
-    /// Something became durable that the end of a copy may have waited for.
-    pub(super) fn copy_progress(&mut self) {
-        if let Copying::Finishing { ceiling } = self.session.copy {
-            let next = self.timers.now().after(self.config.timeouts.copy_timeout);
-            self.timers.set_at(Timer::CopyFinish, next.min(ceiling));
-        }
-    }
-
-    /// The copy is complete and durable.
-    pub(super) fn copy_finished(&mut self) {
-        self.session.copy = Copying::No;
-        self.timers.clear(Timer::CopyFinish);
     }
 }

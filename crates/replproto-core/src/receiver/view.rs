@@ -30,7 +30,7 @@ impl Receiver {
     /// Whether a base copy is under way: from its start until it is durable. An old peer does not announce its copy, which
     /// then is under way from its first row.
     pub const fn is_copying(&self) -> bool {
-        self.session.is_copying()
+        self.copying.is_under_way()
     }
 
     /// Whether the link is set up and nothing is under way: no message, event, commit, blob, copy or confirmation. What a
