@@ -133,8 +133,8 @@ pub struct CopyStarted {
 pub struct SkippedRecord {
     /// The table.
     pub table: Name,
-    /// The id's bytes; see [`Key::decode`](crate::key::Key::decode). Empty if it is longer than 2,048 bytes, or the sender has
-    /// lost it.
+    /// The id's bytes; see [`Key::decode`](crate::key::Key::decode). Empty if it is longer than any can be
+    /// ([`KEY_BYTES_MAX`](crate::key::KEY_BYTES_MAX)), or the sender has lost it.
     pub key: Vec<u8>,
     /// The version, if it is a time.
     pub version: Option<WallTime>,

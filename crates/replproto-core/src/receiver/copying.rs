@@ -17,7 +17,7 @@ use super::timers::Timer;
 /// (`protocol.md` section 10, #678).
 const COPY_FINISH_FACTOR: u32 = 4;
 
-/// The longest record id in bytes that a copy can be resumed after, and that the report of a skipped record has.
+/// The longest record id in bytes that a copy can be resumed after.
 pub(super) const KEY_MAX: usize = 2048;
 
 /// The base copy of a link, if it has one.

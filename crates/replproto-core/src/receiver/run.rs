@@ -8,12 +8,12 @@ use core::ops::Range;
 use super::Receiver;
 use super::blobs::{Key as BlobKey, MAX_FILE_ID, MAX_OWNER_KEY, TooMany};
 use super::context::NoSupply;
-use super::copying::KEY_MAX;
 use super::timers::Timer;
 use crate::command::Command;
 use crate::error::{LinkError, MissingContext, Oversize, RecordError};
 use crate::event::{self, BlobOwner, Event, SkippedRecord};
 use crate::id::Name;
+use crate::key::KEY_BYTES_MAX;
 use crate::record::Record;
 use crate::records::{Admission, Records, Skip, admit, admit_head};
 use crate::stats::Stats;
@@ -273,13 +273,13 @@ const fn count_skip(stats: &mut Stats, skip: Skip) {
     }
 }
 
-/// What is told of a record that is passed over.
+/// What is told of a record that is passed over: its id too, whole, since a store may have an earlier version of it to keep.
 fn skipped(record: &Record<'_>, error: RecordError) -> SkippedRecord {
     let version = record.version();
     SkippedRecord {
         table: record.table().name.clone(),
         key: match record.key_bytes() {
-            key if key.len() > KEY_MAX => Vec::new(),
+            key if key.len() > KEY_BYTES_MAX => Vec::new(),
             key => key.to_vec(),
         },
         version: version.0.is_finite().then_some(version),
