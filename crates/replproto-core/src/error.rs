@@ -85,7 +85,7 @@ pub enum RecordError {
         length: usize,
     },
     /// It is larger than [`Limits::record`](crate::config::Limits::record) (`protocol.md` section 15, ruling 32).
-    #[error("the record has {size} bytes, the limit of a record is {limit}")]
+    #[error("the record has {size} bytes, the limit is {limit}")]
     TooLarge {
         /// Its size, in bytes.
         size: u64,
@@ -123,7 +123,7 @@ pub enum LinkError {
         actual: u64,
     },
     /// The peer has another name than was expected.
-    #[error("the peer is {actual:?}, expected was {expected:?}")]
+    #[error("the peer is {actual:?}, not {expected:?} as expected")]
     WrongName {
         /// Whom we wanted.
         expected: String,
@@ -131,7 +131,7 @@ pub enum LinkError {
         actual: String,
     },
     /// The peer speaks of another database than the one we follow (`protocol.md` sections 3.1 and 3.4).
-    #[error("the peer speaks of database {actual:?}, expected was {expected:?}")]
+    #[error("the peer speaks of database {actual:?}, not of {expected:?}")]
     WrongDatabase {
         /// The one we follow.
         expected: String,
@@ -190,11 +190,11 @@ impl LinkError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Malformed { .. } | Self::TooSoon { .. } | Self::TextMessage => {
-                "The publisher breaks the protocol: record a link and report it. If all bytes of it are meant for something else, \
-                 check the address."
+                "The publisher breaks the protocol: record a link and report it, or check the address if \
+                 something else answers there."
             }
             Self::TooLarge { .. } => {
-                "The link comes to this again each time: raise the limit if what is too large is legitimate."
+                "Each new link meets it again: raise the limit if it is legitimate."
             }
             Self::WrongName { .. } => {
                 "Check the address and the expected name. If the node was replaced on purpose, start over with a new replica."

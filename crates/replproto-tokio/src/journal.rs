@@ -75,7 +75,7 @@ impl Lines {
             tracing::warn!(
                 kind,
                 left_out = self.left_out,
-                "{} more lines of this kind were left out of the log within a minute",
+                "{} more lines of this kind were left out within a minute",
                 self.left_out
             );
         }

@@ -111,7 +111,7 @@ pub(crate) struct ReceiveArgs {
     /// End the link after so long without a sign of life [default: twice the ping interval]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     ping_timeout: Option<Duration>,
-    /// End the link if the publisher stops in the middle of a message for so long [default: 60s]
+    /// End the link if the publisher stops in the middle of a message for this long [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     message_timeout: Option<Duration>,
     /// Give a blob up, for this link, after so long without a byte of it [default: 15m]

@@ -43,7 +43,7 @@ pub(super) fn help() -> String {
     let total = HumanBytes(bound.total());
     let _ = write!(
         out,
-        "  {total:>10}  in all, and mostly a hundredth of it. The program and SQLite come on top: see docs/operating.md.",
+        "  {total:>10}  in all; usually about a hundredth of that. The program and SQLite come on top: see docs/operating.md.",
         total = total.to_string()
     );
     out

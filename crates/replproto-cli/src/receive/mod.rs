@@ -49,7 +49,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let link = link_config(&args)?;
     link.check().await.map_err(not_connected)?;
     let most = HumanBytes(link.memory_bound().total());
-    tracing::info!("the link takes at most {most} of memory, and mostly a hundredth of it");
+    tracing::info!("the link takes at most {most} of memory, usually about a hundredth of that");
     let metrics = metrics.map(|server| tokio::spawn(server.serve()));
     let source = match args::given(args.peer.as_ref()) {
         Some(peer) => peer.to_owned(),
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
                     "{error}. Check --peer, --database and the address."
                 )),
                 RunError::OtherPublisher { .. } => Failure::Runtime(format!(
-                    "{error}. Follow the other one into a file of its own, or begin anew with --ignore-cursor."
+                    "{error}. Give the other one a file of its own, or start over with --ignore-cursor."
                 )),
                 _ => Failure::of(error),
             })
@@ -190,7 +190,7 @@ fn how(ended: Ended, lost: u64) -> String {
     match ended {
         Ended::Idle if lost > 0 => {
             return format!(
-                "nothing came any more; not complete: {lost} records or blobs were passed over, which the replica lists in \
+                "nothing came any more, but the replica is not complete: {lost} records or blobs were passed over; see \
                  _replproto_skipped and _replproto_blob_gone"
             );
         }

@@ -100,7 +100,7 @@ fn check_output(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(()),
         // To open a pipe would be to wait for a reader.
-        Ok(_) => Err(io::Error::other("a file is needed, and this is none")),
+        Ok(_) => Err(io::Error::other("this is not a regular file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

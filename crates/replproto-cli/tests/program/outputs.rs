@@ -24,9 +24,9 @@ fn an_output_that_cannot_be_written_is_named_before_anything_is_done() {
         for (output, why) in [
             ("no/such/x", "No such file"),
             ("file/x", "ot a directory"),
-            ("folder", "this is none"),
-            ("socket", "this is none"),
-            ("/dev/null", "this is none"),
+            ("folder", "not a regular file"),
+            ("socket", "not a regular file"),
+            ("/dev/null", "not a regular file"),
             ("/proc/x", "/proc/x"),
         ] {
             let ended = receive(path, &["--into", "r.db", option, output]);

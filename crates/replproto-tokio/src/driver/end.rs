@@ -49,9 +49,9 @@ pub(super) fn advice(
     transport: Option<&TransportError>,
 ) -> Option<&'static str> {
     match transport {
-        Some(TransportError::Protocol(_)) => {
-            Some("Is that a replication service, and nothing in between that changes what it says?")
-        }
+        Some(TransportError::Protocol(_)) => Some(
+            "Check that a replication service answers there, and that no proxy in between changes the traffic.",
+        ),
         _ => reason.advice(),
     }
 }

@@ -189,7 +189,7 @@ pub enum RunError<E: std::error::Error + 'static> {
     WrongPeer(LinkError),
     /// The sink has a cursor of another publisher than the one that is expected. It means nothing to that one: take another
     /// sink, or set [`RunOptions::ignore_cursor`].
-    #[error("the store follows the publisher {stored:?}, and {expected:?} is expected")]
+    #[error("the store follows the publisher {stored:?}, not {expected:?}")]
     OtherPublisher {
         /// Whose cursor the sink has.
         stored: String,

@@ -149,14 +149,14 @@ fn lock_shared(file: &File, lock: &Path) -> Result<(), BlobFileError> {
             Err(TryLockError::Error(error)) => error,
             Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_TIMEOUT => {
                 if start.elapsed() > SILENT_TIMEOUT && !std::mem::replace(&mut has_told, true) {
-                    tracing::warn!(path = %lock.display(), "waiting for another program that has this file locked for itself");
+                    tracing::warn!(path = %lock.display(), "waiting for another program that holds an exclusive lock on this file");
                 }
                 thread::sleep(LOCK_PAUSE);
                 continue;
             }
             Err(TryLockError::WouldBlock) => io::Error::new(
                 io::ErrorKind::TimedOut,
-                "another program has had it locked for itself all the time: end that (`lslocks` names it)",
+                "another program holds an exclusive lock on it: end that program (`lslocks` names it)",
             ),
         };
         return Err(error).during("lock", lock);
