@@ -12,6 +12,7 @@ use crate::testing::{
 
 mod large;
 mod names;
+mod tombstones;
 
 fn options() -> SqliteOptions {
     SqliteOptions::new("node-a:9933", "data")
