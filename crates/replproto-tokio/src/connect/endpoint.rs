@@ -101,14 +101,17 @@ impl FromStr for Endpoint {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         // A password may have any characters, those that end it too: an error must not quote a part of it.
-        let is_credentials = |error| match rest.contains('@') {
-            true => EndpointError::Credentials,
-            false => error,
+        let unquoted = |error| {
+            if rest.contains('@') {
+                EndpointError::Credentials
+            } else {
+                error
+            }
         };
         if authority.contains('@') {
             return Err(EndpointError::Credentials);
         }
-        let (host, port) = split_port(authority).map_err(is_credentials)?;
+        let (host, port) = split_port(authority).map_err(unquoted)?;
         let path = match path {
             "" => "/".to_owned(),
             query if query.starts_with('?') => format!("/{query}"),

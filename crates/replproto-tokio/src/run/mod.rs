@@ -1,5 +1,6 @@
 //! Links one after the other, from a publisher into a sink.
 
+mod end;
 mod halt;
 mod latency;
 mod options;
@@ -9,14 +10,13 @@ mod stop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replproto_core::config::ConfigError;
 use replproto_core::{
-    Backoff, BlobTries, CloseReason, Cursor, CursorError, EndCause, Epoch, LinkError, PauseReasons,
-    Reconnect, Report, Start, Stats, StoredCursor,
+    Backoff, BlobTries, CloseReason, Cursor, EndCause, Epoch, LinkError, PauseReasons, Reconnect,
+    Report, Start, StoredCursor,
 };
-use thiserror::Error;
 use tokio::time::sleep_until;
 
+pub use self::end::{Ended, RunEnd, RunError};
 use self::halt::{Halt, Halts};
 pub use self::options::{Grouping, RunOptions};
 use self::pump::{Pump, Worked};
@@ -125,77 +125,6 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
         stats: snapshot.total(),
         snapshot,
     })
-}
-
-/// How a run came to its end.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RunEnd {
-    /// Why it ended.
-    pub how: Ended,
-    /// What became of the work in hand, if there was a link. What the sink had not finished is not in it.
-    pub report: Option<Report>,
-    /// The counters of all links together.
-    pub stats: Stats,
-    /// What could be seen last.
-    pub snapshot: Snapshot,
-}
-
-/// Why a run ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ended {
-    /// Nothing came any more; see [`RunOptions::until_idle`].
-    Idle,
-    /// [`Stop::drain`], and everything in hand is durable and confirmed.
-    Drained,
-    /// [`Stop::drain`], and the time for it was over first. What was not confirmed comes again.
-    DrainTimedOut,
-    /// [`Stop::drain`], and the link broke first. What was not confirmed comes again.
-    DrainInterrupted,
-    /// [`Stop::shutdown`].
-    Shutdown,
-}
-
-/// Why a run cannot go on.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RunError<E: std::error::Error + 'static> {
-    /// The sink has a cursor and cannot read it. Starting from nothing could lose or repeat data without notice: repair
-    /// the store, or set [`RunOptions::ignore_cursor`].
-    #[error(transparent)]
-    Cursor(#[from] CursorError),
-    /// The sink failed: too often in a row, or when the run was to end.
-    #[error("the store failed {tries} times in a row")]
-    Sink {
-        /// How often in a row.
-        tries: u32,
-        /// The last error.
-        #[source]
-        error: E,
-    },
-    /// The time is over; see [`RunOptions::deadline`]. What was confirmed is durable.
-    #[error("not done after {0:?}")]
-    Deadline(Duration),
-    /// The configuration of the link makes no sense.
-    #[error("the configuration is wrong")]
-    Config(#[source] ConfigError),
-    /// The first dial has shown a mistake on this side, such as a certificate that cannot be read.
-    #[error(transparent)]
-    NotConnected(ConnectError),
-    /// The first link has shown that the peer has another name, or speaks of another database, than was asked for. Once a link
-    /// has been set up, the same only ends the link: a publisher may be in the middle of being replaced.
-    #[error("{0}")]
-    WrongPeer(LinkError),
-    /// The sink has a cursor of another publisher than the one that is expected. It means nothing to that one: take another
-    /// sink, or set [`RunOptions::ignore_cursor`].
-    #[error("the store follows the publisher {stored:?}, not {expected:?}")]
-    OtherPublisher {
-        /// Whose cursor the sink has.
-        stored: String,
-        /// The name that the peer is to have.
-        expected: String,
-    },
 }
 
 struct Runner<'a, S, B> {
