@@ -62,6 +62,22 @@ fn long_error_texts_for_ever_new_blobs() {
 }
 
 #[test]
+fn a_name_of_a_blob_is_no_line_of_the_log() {
+    let end = survives(|link| {
+        let gone = ChunkHeader {
+            finished: true,
+            error: Some("no such file".into()),
+            error_status: Some(404),
+            ..header("1\nERROR all is lost")
+        };
+        link.send(&chunk(gone, b""));
+    });
+    assert!(end.log.contains("a blob is gone"), "{}", end.log);
+    let is_forged = end.log.lines().any(|line| line.starts_with("ERROR"));
+    assert!(!is_forged, "{}", end.log);
+}
+
+#[test]
 fn long_error_texts_while_another_program_has_the_lock() {
     let case = Case::start();
     let link = case.link();

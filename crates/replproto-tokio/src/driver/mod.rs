@@ -487,7 +487,7 @@ fn log(journal: &Journal, event: &Event) {
                 journal,
                 "blob_gone",
                 warn,
-                file = %gone.file,
+                file = gone.file.as_str(),
                 table = record,
                 // Its words are the peer's, who may quote anything: a store keeps them, a log does not.
                 why = gone.fault.class(),
