@@ -17,6 +17,7 @@ pub(crate) enum Undecodable {
     Value(#[from] ValueError),
     #[error("as JSON the record takes more than the {limit} bytes of a row (`--max-row`)")]
     TooLarge { limit: u64 },
+    #[cfg(feature = "sqlite")]
     #[error("the patch has too many attributes to be merged")]
     TooManyChanges,
 }

@@ -100,6 +100,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The length of the result, in bytes.
+    #[cfg(any(test, feature = "sqlite"))]
     pub(crate) fn length(&self) -> Result<u64, MergeError> {
         let mut length = 0;
         self.write(|piece| length += piece.len() as u64)?;
