@@ -301,12 +301,14 @@ impl Receiver {
         None
     }
 
-    /// Whether nothing is left that could be finished without more from the peer.
+    /// Whether nothing is left that could be finished without more from the peer. A ping asks for no end: one may be due at
+    /// every look.
     fn is_done(&self) -> bool {
+        let is_ping = |command: &Command| matches!(command, Command::Ping);
         self.is_drained
             && self.events_out.is_empty()
             && self.pending.is_empty()
-            && self.control.is_empty()
+            && self.control.iter().all(is_ping)
             && self.ledger.is_quiet()
             && !self.blobs.is_saving()
             && self.confirm.is_none()

@@ -48,6 +48,17 @@ fn the_handshake_is_name_request_and_answer() {
 }
 
 #[test]
+fn a_ping_that_is_due_does_not_make_a_link_busy() {
+    let mut driver = Driver::following(config());
+    assert!(driver.receiver.is_idle());
+    let later = driver.now.after(config().timeouts.ping_interval);
+    driver.receiver.handle(later, Input::Tick).unwrap();
+    assert!(driver.receiver.is_idle());
+    let next = driver.receiver.poll_command();
+    assert!(matches!(next, Some(Command::Ping)), "{next:?}");
+}
+
+#[test]
 fn an_application_that_is_not_ready_does_not_hold_up_the_handshake() {
     let mut driver = resumed_at(1.0);
     driver.input(Input::NotReady);
