@@ -197,6 +197,7 @@ mod tests {
         let mut lease = budget.join();
         assert_eq!(lease.allowance(PART, false), 3 * PART);
         for held in [1, PART, 2 * PART, 3 * PART] {
+            assert!(lease.suffices(held), "{held} would take the lock");
             assert_eq!(lease.allowance(held, false), 3 * PART, "{held}");
         }
         assert_eq!(lease.allowance(3 * PART + 1, false), 7 * PART);

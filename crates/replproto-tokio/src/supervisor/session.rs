@@ -237,6 +237,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_removed_link_still_does_is_not_seen_of_one_added_in_its_place() {
+        let shared = Shared::new(&SupervisorOptions::default());
+        let Start { link, session, .. } = start(&shared);
+        let failures = || shared.links()[0].failures;
+        shared.failed(&link, session, "on purpose".into());
+        assert_eq!(failures(), 1);
+        drop(shared.remove(|_| true, |stop| stop.shutdown()));
+        shared.add(link.clone());
+        shared.failed(&link, session, "late".into());
+        assert_eq!(failures(), 0);
+        assert_eq!(shared.counters().failures, 2);
+    }
+
+    #[tokio::test]
     async fn those_who_wait_no_more_are_forgotten() {
         let shared = Shared::new(&SupervisorOptions::default());
         let start = start(&shared);
