@@ -38,7 +38,7 @@ pub fn run(data: &[u8]) {
     };
     alloc::within(FREE + BYTES_PER_BYTE * data.len(), || {
         // A start in the log: everything in the batch is wanted.
-        let mut host = Host::new(option::HANDSHAKE | 1 << 5, &mut observe);
+        let mut host = Host::new(option::HANDSHAKE | 1 << 5, batch.len(), &mut observe);
         host.feed(batch, true);
         host.end();
     });

@@ -47,6 +47,9 @@ pub(crate) fn handshake() -> [Message; 4] {
     ]
 }
 
+/// More than any message of it has.
+const HANDSHAKE_PART: usize = 256;
+
 /// The options that a byte chooses.
 pub(crate) mod option {
     pub(crate) const HANDSHAKE: u8 = 1;
@@ -56,6 +59,10 @@ pub(crate) mod option {
     pub(crate) const LAZY: u8 = 16;
     /// Two bits: where the link starts.
     pub(crate) const START: u8 = 96;
+    /// One value of these: without a handshake the input begins in the middle of a conversation.
+    pub(crate) const MIDDLE: u8 = 96;
+    /// Marks and limits so low that whatever is kept and not counted shows, but that let long texts through.
+    pub(crate) const LOW_BYTES: u8 = 128;
 }
 
 /// The configuration that the options choose, and where the link starts.
@@ -82,6 +89,22 @@ pub(crate) fn configure(options: u8) -> (Config, Start) {
         config.limits.blob_references = 4;
         config.limits.finished_blobs = 2;
     }
+    if options & option::LOW_BYTES != 0 {
+        config.flow.inbound.high.bytes = 500;
+        config.flow.inbound.low.bytes = 100;
+        config.flow.consumer.high.bytes = 4000;
+        config.flow.consumer.low.bytes = 0;
+        config.flow.blobs.high.items = 16;
+        config.flow.blobs.low.items = 0;
+        config.flow.blobs.high.bytes = 700;
+        config.flow.blobs.low.bytes = 0;
+        config.limits.record = 64 << 10;
+        config.limits.command = 64 << 10;
+        config.limits.context = 64 << 10;
+        config.limits.open_blobs = 3;
+        config.limits.blob_references = 4;
+        config.limits.finished_blobs = 2;
+    }
     let start = match (options & option::START) >> 5 {
         0 => Start::Copy,
         1 => Start::At(Sequence(1.0)),
@@ -98,13 +121,11 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The largest part that is fed.
-    const PART: u64 = 256 << 10;
-
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Of a link that is fed with parts of at most so many bytes.
+    pub(crate) fn new(config: &Config, part: usize) -> Self {
         Self {
             before: live_of_link(),
-            bound: config.memory_bound(Self::PART).total(),
+            bound: config.memory_bound(part as u64).total(),
         }
     }
 
@@ -128,6 +149,8 @@ pub(crate) struct Host<F> {
     message: u64,
     /// What was handed out and is not answered.
     held: Vec<Command>,
+    /// What the host has to say to it.
+    answers: Vec<Input>,
     account: Account,
     /// How many commands there were.
     pub(crate) commands: usize,
@@ -137,11 +160,12 @@ pub(crate) struct Host<F> {
 }
 
 impl<F: FnMut(&Command)> Host<F> {
-    /// A link that is connected, with the handshake behind it if the options say so.
-    pub(crate) fn new(options: u8, observe: F) -> Self {
+    /// A link that is connected, with the handshake behind it if the options say so, and will be fed with parts of at most
+    /// `part` bytes.
+    pub(crate) fn new(options: u8, part: usize, observe: F) -> Self {
         let (config, start) = configure(options);
         let now = Instant::from_micros(1);
-        let account = Account::new(&config);
+        let account = Account::new(&config, part.max(HANDSHAKE_PART));
         let receiver = for_link(|| Receiver::new(config.clone(), start, Epoch(1), now));
         let receiver = receiver.expect("valid");
         let mut host = Self {
@@ -152,6 +176,7 @@ impl<F: FnMut(&Command)> Host<F> {
             largest: 0,
             message: 0,
             held: Vec::new(),
+            answers: Vec::new(),
             account,
             commands: 0,
             is_closed: false,
@@ -163,6 +188,9 @@ impl<F: FnMut(&Command)> Host<F> {
             for message in handshake() {
                 host.feed(message.encode().into(), true);
             }
+        } else if options & option::START == option::MIDDLE {
+            for_link(|| host.receiver.assume_set_up("node-a"));
+            host.drive();
         }
         host
     }
@@ -189,14 +217,13 @@ impl<F: FnMut(&Command)> Host<F> {
     }
 
     fn drive(&mut self) {
-        let mut answers = Vec::new();
         loop {
             let Some(command) = for_link(|| self.receiver.poll_command()) else {
-                if !answers.is_empty() {
+                // One that is lazy holds everything for as long as the link goes on.
+                let has_to = !self.is_lazy || self.receiver.is_paused() || self.is_closed;
+                if has_to && !self.answers.is_empty() {
                     self.held.clear();
-                    for answer in answers.drain(..) {
-                        self.input(answer);
-                    }
+                    self.answer_all();
                 } else if self.receiver.poll_timeout().is_none_or(|at| at > self.now) {
                     break;
                 }
@@ -205,14 +232,12 @@ impl<F: FnMut(&Command)> Host<F> {
             assert!(!self.is_closed, "a command after the close");
             self.commands += 1;
             (self.observe)(&command);
-            self.answer(&command, &mut answers);
+            self.answer(&command);
             self.held.push(command);
             self.check();
             if !self.is_lazy {
                 self.held.clear();
-                for answer in answers.drain(..) {
-                    self.input(answer);
-                }
+                self.answer_all();
             }
         }
         assert_eq!(self.receiver.is_closed(), self.is_closed);
@@ -222,7 +247,14 @@ impl<F: FnMut(&Command)> Host<F> {
         );
     }
 
-    fn answer(&mut self, command: &Command, answers: &mut Vec<Input>) {
+    fn answer_all(&mut self) {
+        for answer in std::mem::take(&mut self.answers) {
+            self.input(answer);
+        }
+    }
+
+    fn answer(&mut self, command: &Command) {
+        let answers = &mut self.answers;
         match command {
             Command::Event(event) => {
                 answers.push(Input::Consumed {

@@ -14,14 +14,16 @@ use replproto_core::{Command, CommitId, Epoch, Event, Input, Instant, Misuse, Re
 
 use super::alloc;
 use super::alloc::for_link;
-use super::host::{Account, configure};
+use super::host::{Account, configure, option};
 use choices::Choices;
 use shadow::Shadow;
 
+/// The largest part: a message of a flood.
+const PART: usize = 40 << 10;
 /// A step of two bytes may build a message with some entries.
 const BYTES_PER_BYTE: usize = 2048;
-/// The receiver and the handshake.
-const FREE: usize = 64 * 1024;
+/// The receiver, the handshake, and messages that are made and not fed.
+const FREE: usize = 64 * 1024 + 6 * PART;
 /// The number of the first link, so that there are ids of earlier and later ones.
 const EPOCH: Epoch = Epoch(2);
 
@@ -33,14 +35,17 @@ pub fn run(data: &[u8]) {
     let Some((options, steps)) = data.split_first() else {
         return;
     };
-    alloc::within(FREE + BYTES_PER_BYTE * data.len(), || {
+    let (sent, usage) = alloc::measure(|| {
         let mut link = Link::new(*options);
         let mut choices = Choices::new(steps);
         while let Some(step) = choices.next() {
             link.step(step, &mut choices);
         }
         link.end();
+        link.sent
     });
+    let limit = FREE + BYTES_PER_BYTE * (data.len() + sent);
+    assert!(usage.peak <= limit, "{} > {limit}", usage.peak);
 }
 
 struct Link {
@@ -48,6 +53,8 @@ struct Link {
     shadow: Shadow,
     now: Instant,
     account: Account,
+    /// The bytes of messages that were fed.
+    sent: usize,
     /// Events that are not consumed to their end, oldest first, with how much of them is left.
     held: VecDeque<(u64, Event)>,
 }
@@ -57,16 +64,20 @@ impl Link {
         let (config, start) = configure(options);
         let now = Instant::from_micros(1_000_000);
         let shadow = Shadow::new(&config, &start);
-        let account = Account::new(&config);
+        let account = Account::new(&config, PART);
         let receiver = for_link(|| Receiver::new(config, start, EPOCH, now)).expect("valid");
         let mut link = Self {
             receiver,
             shadow,
             now,
             account,
+            sent: 0,
             held: VecDeque::new(),
         };
         link.input(Input::Connected);
+        if options & option::HANDSHAKE == 0 && options & option::START == option::MIDDLE {
+            for_link(|| link.receiver.assume_set_up("node-a"));
+        }
         link
     }
 
@@ -78,6 +89,7 @@ impl Link {
             3 => {
                 let last = step & 0x10 != 0;
                 let part = choices.bytes();
+                self.shadow.is_well_formed = false;
                 self.part(part, last);
             }
             4 => {
@@ -138,13 +150,27 @@ impl Link {
                 14 => Input::TextMessage,
                 _ => Input::TooLarge { bytes: 1 << 40 },
             }),
-            _ => self.finish(step >> 4),
+            _ => self.finish(step >> 4, choices),
         }
         self.check();
     }
 
+    /// Many messages of one kind, up to the first pause, for each of which the host takes what there is.
+    fn flood(&mut self, choices: &mut Choices<'_>) {
+        let kind = choices.next().unwrap_or(0);
+        for _ in 0..choices.next().unwrap_or(0) {
+            for message in choices.numbered(kind) {
+                self.message(message);
+            }
+            self.poll(usize::MAX);
+            if self.receiver.is_paused() || self.shadow.is_closed {
+                break;
+            }
+        }
+    }
+
     /// Most of these only pass the time, so that not every input ends at once.
-    fn finish(&mut self, how: u8) {
+    fn finish(&mut self, how: u8, choices: &mut Choices<'_>) {
         match how {
             0 => self.input(Input::Shutdown),
             1 => self.input(Input::TransportLost),
@@ -156,6 +182,7 @@ impl Link {
                 let deadline = self.now.after(Duration::from_secs(u64::from(how)));
                 self.input(Input::Drain { deadline });
             }
+            12.. => self.flood(choices),
             _ => self.input(Input::Tick),
         }
     }
@@ -189,6 +216,7 @@ impl Link {
             return;
         }
         self.shadow.part(part.len() as u64, last);
+        self.sent += part.len();
         let bytes = for_link(|| Bytes::copy_from_slice(&part));
         self.input(Input::Message { bytes, last });
     }

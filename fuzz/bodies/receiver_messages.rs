@@ -24,7 +24,8 @@ pub fn run(data: &[u8]) {
         return;
     };
     let commands = alloc::within(FREE + BYTES_PER_BYTE * data.len(), || {
-        let mut host = Host::new(*options, |_| {});
+        let part = pieces(rest).map(|(piece, _)| piece.len()).max();
+        let mut host = Host::new(*options, part.unwrap_or(0), |_| {});
         for (piece, last) in pieces(rest) {
             host.feed(Bytes::copy_from_slice(piece), last);
         }

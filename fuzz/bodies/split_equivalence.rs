@@ -79,7 +79,8 @@ struct Trace {
 impl Trace {
     fn of<B: AsRef<[u8]>>(options: u8, parts: &[(B, bool)], most: usize) -> Self {
         let mut trace = Self::default();
-        let mut host = Host::new(options, |command| trace.add(command));
+        let longest = parts.iter().map(|(part, _)| part.as_ref().len()).max();
+        let mut host = Host::new(options, longest.unwrap_or(0), |command| trace.add(command));
         for (part, last) in parts {
             let part = part.as_ref();
             if part.is_empty() {

@@ -70,6 +70,7 @@ fn main() {
     write("split_equivalence", split(&batches, &commands));
     write("receiver_inputs", steps());
     write_as("flood", "receiver_messages", floods());
+    write_as("flood", "receiver_inputs", floods_in_steps());
     for target in ["value_record", "value_typed"] {
         write_as("deep", target, nestings());
     }
@@ -180,9 +181,11 @@ fn split(batches: &[Vec<u8>], commands: &[Vec<u8>]) -> Vec<Vec<u8>> {
     inputs
 }
 
+/// What makes the handshake of an input in steps.
+const HANDSHAKE: [u8; 5] = [0, 12, 0, 0, 0];
+
 /// A handshake; then batches, blobs, copies and acknowledgements.
 fn steps() -> Vec<Vec<u8>> {
-    const HANDSHAKE: [u8; 5] = [0, 12, 0, 0, 0];
     let bodies: [&[u8]; 6] = [
         &[1, 5, 1, 12, 4, 9, 5, 0, 10, 20, 12],
         &[
@@ -200,6 +203,18 @@ fn steps() -> Vec<Vec<u8>> {
         [&[options], &HANDSHAKE[..], &[12], body].concat()
     };
     bodies.iter().enumerate().map(step).collect()
+}
+
+/// A handshake; then floods of long and short messages of each kind within low marks, with what is out consumed between them.
+fn floods_in_steps() -> Vec<Vec<u8>> {
+    const CONSUMED: [u8; 3] = [4, 255, 12];
+    let flood = |kind: u8| {
+        let long = [0xcf, kind | 0xe0, 80];
+        let short = [0xcf, kind | 0x20, 200];
+        [&long[..], &CONSUMED, &short, &CONSUMED, &long].concat()
+    };
+    let input = |kind| [&[0xa0], &HANDSHAKE[..], &[12], &flood(kind)].concat();
+    (0..8).map(input).collect()
 }
 
 fn cursors() -> Vec<Vec<u8>> {
@@ -315,11 +330,12 @@ fn floods() -> Vec<Vec<u8>> {
     kinds.iter().map(flood).collect()
 }
 
-/// Values inside each other, far deeper than is allowed: in arrays, sets, maps and definitions of records.
+/// Values inside each other, far deeper than is allowed: in arrays, sets, regular expressions, maps and definitions of records.
 fn nestings() -> Vec<Vec<u8>> {
-    let openings: [&[u8]; 4] = [
+    let openings: [&[u8]; 5] = [
         b"\x91",
         b"\xd4\x73\x00\x91",
+        b"\xd4\x78\x00\x92",
         b"\x81\x01",
         b"\xd4\x72\x41\x91\xa1a",
     ];

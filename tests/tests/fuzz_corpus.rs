@@ -62,7 +62,7 @@ fn every_truncated_or_flipped_input_runs() {
 fn messages_run_under_all_options() {
     for (name, mut data) in inputs("receiver_messages") {
         println!("{name}");
-        for options in 0..128 {
+        for options in 0..=u8::MAX {
             data[0] = options;
             bodies::receiver_messages::run(&data);
         }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use replproto_core::wire::entry::Flags;
-use replproto_core::wire::message::ChunkHeader;
+use replproto_core::wire::message::{ChunkHeader, TableStructure};
 use replproto_core::wire::{BatchBuilder, Message, NewEntry};
-use replproto_core::{Sequence, WallTime};
+use replproto_core::{Sequence, TableDefinition, WallTime};
 
 use super::super::host::handshake;
 
@@ -18,6 +18,8 @@ pub(super) struct Choices<'a> {
     greeted: usize,
     /// Grows with every entry and every end of a batch, as a publisher's log does.
     position: f64,
+    /// Grows with every message of a flood.
+    number: u32,
 }
 
 impl<'a> Choices<'a> {
@@ -26,6 +28,7 @@ impl<'a> Choices<'a> {
             rest,
             greeted: 0,
             position: 10.0,
+            number: 0,
         }
     }
 
@@ -62,7 +65,11 @@ impl<'a> Choices<'a> {
         let mut batch = BatchBuilder::new(WallTime(TIME));
         for _ in 0..shape & 3 {
             let kind = self.next().unwrap_or(1);
-            let version = self.advance();
+            let version = match shape >> 4 & 3 {
+                0..=2 => self.advance(),
+                // That is no time, and no reason to end the link (`protocol.md` section 15, ruling 31).
+                _ => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][usize::from(kind) % 3],
+            };
             // A put of 1, a record that refers to the file "a", or no value.
             let (flags, value): (_, &[u8]) = match kind >> 4 & 3 {
                 0 => (Flags::FULL, b"\x01"),
@@ -71,7 +78,8 @@ impl<'a> Choices<'a> {
                 _ => (Flags::default(), b""),
             };
             batch.entry(&NewEntry {
-                kind: kind & 0x0f,
+                // None is no kind.
+                kind: (kind & 0x0f).max(1),
                 flags,
                 node: if kind & 0x40 == 0 { 0 } else { 3 },
                 table: if kind & 0x80 == 0 { 5 } else { 6 },
@@ -83,6 +91,53 @@ impl<'a> Choices<'a> {
         }
         let sequence = (shape & 3 == 0 || shape & 4 != 0).then(|| Sequence(self.advance()));
         batch.finish(sequence)
+    }
+
+    /// The next of many messages, or pairs of them, that differ in a number and have a text of a length that the kind says.
+    pub(super) fn numbered(&mut self, kind: u8) -> Vec<Vec<u8>> {
+        self.number += 1;
+        let number = self.number;
+        let text = || format!("{number}{}", "x".repeat(1 << (kind >> 4)));
+        let definition = || TableDefinition {
+            table: text(),
+            ..TableDefinition::default()
+        };
+        let chunk = |error: Option<String>| Message::BlobChunk {
+            header: ChunkHeader {
+                file: number.to_string(),
+                finished: error.is_some(),
+                error,
+                ..ChunkHeader::default()
+            },
+            body: Bytes::new(),
+        };
+        let messages = match kind & 7 {
+            // The same id under ever new names.
+            0 => vec![Message::TableStructure(TableStructure {
+                definition: definition(),
+                table: 5,
+                ..TableStructure::default()
+            })],
+            1 => vec![chunk(Some(text()))],
+            // A transfer that begins and fails.
+            2 => vec![chunk(None), chunk(Some(text()))],
+            3 => vec![Message::Schema {
+                tables: vec![definition()],
+                database: "data".into(),
+                request: None,
+            }],
+            4 => vec![Message::ResidencyList {
+                nodes: vec![text()],
+                id: number,
+            }],
+            5 => vec![Message::NodeMap {
+                ids: vec![(text(), number)],
+                subscribed: Vec::new(),
+            }],
+            6 => vec![chunk(None)],
+            _ => vec![Message::SequenceUpdate(Sequence(self.advance()))],
+        };
+        messages.iter().map(Message::encode).collect()
     }
 
     /// A command that may come at any time.

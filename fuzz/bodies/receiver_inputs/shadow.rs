@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::wire::Message;
 use replproto_core::{
-    BlobId, Command, CommitId, Config, Cursor, Event, PauseReason, Receiver, Start,
+    AbortReason, BlobId, CloseReason, Command, CommitId, Config, Cursor, Event, LinkError,
+    PauseReason, Receiver, Start,
 };
 
 /// One link as its host sees it.
@@ -22,11 +23,13 @@ pub(super) struct Shadow {
     /// Transfers that the host has saved or given up.
     answered: BTreeSet<BlobId>,
     /// Transfers that it was told to throw away, and has not answered for.
-    aborted: Vec<BlobId>,
+    aborted: Vec<(BlobId, AbortReason)>,
     paused: BTreeSet<PauseReason>,
     largest: u64,
     message: u64,
     pub(super) is_closed: bool,
+    /// All that was fed are messages that a publisher might send.
+    pub(super) is_well_formed: bool,
 }
 
 /// A transfer that is under way.
@@ -58,6 +61,7 @@ impl Shadow {
             largest: 0,
             message: 0,
             is_closed: false,
+            is_well_formed: true,
         }
     }
 
@@ -110,7 +114,7 @@ impl Shadow {
     /// Has thrown away one of the transfers that it was told to.
     pub(super) fn abort(&mut self, which: Option<u8>) -> Option<BlobId> {
         let index = usize::from(which?).checked_rem(self.aborted.len())?;
-        Some(self.aborted.swap_remove(index))
+        Some(self.aborted.swap_remove(index).0)
     }
 
     fn answer(&mut self, id: BlobId) -> BlobId {
@@ -138,13 +142,13 @@ impl Shadow {
                     blob.is_whole = *last;
                 }
             }
-            Command::AbortBlob { blob, .. } => {
+            Command::AbortBlob { blob, why } => {
                 // The host may not know yet that the transfer has ended, and answer in vain.
                 let is_late = self.answered.remove(blob);
                 let is_open = self.blobs.remove(blob).is_some();
                 assert!(is_open || is_late, "I6: {blob} ended before");
                 if is_open {
-                    self.aborted.push(*blob);
+                    self.aborted.push((*blob, *why));
                 }
             }
             Command::Transmit(bytes) => {
@@ -155,8 +159,13 @@ impl Shadow {
                     self.confirmed = sequence;
                 }
             }
-            Command::Close(_) => {
+            Command::Close(close) => {
                 self.is_closed = true;
+                let is_malformed = matches!(
+                    close.reason,
+                    CloseReason::Error(LinkError::Malformed { .. })
+                );
+                assert!(!(is_malformed && self.is_well_formed), "{}", close.reason);
                 assert!(self.paused.is_empty(), "I3: paused at the close");
                 assert!(self.blobs.is_empty(), "I6: a blob is open at the close");
             }
@@ -211,5 +220,10 @@ impl Shadow {
         assert!(receiver.retained_bytes() <= most, "I2");
         let most = flow.blobs.high.bytes + self.largest + 512;
         assert!(receiver.blob_bytes_out() <= most, "I2");
+        // How many are given up for their silence is bounded by how many were open.
+        let aborted = self.aborted.iter();
+        let failed =
+            aborted.filter(|(_, why)| matches!(why, AbortReason::Source | AbortReason::Size));
+        assert!(failed.count() as u64 <= flow.blobs.high.items + 2, "I2");
     }
 }
