@@ -92,8 +92,10 @@ pub(crate) fn configure(options: u8) -> (Config, Start) {
     if options & option::LOW_BYTES != 0 {
         config.flow.inbound.high.bytes = 500;
         config.flow.inbound.low.bytes = 100;
-        config.flow.consumer.high.bytes = 4000;
+        config.flow.consumer.high.bytes = 32_000;
         config.flow.consumer.low.bytes = 0;
+        config.flow.commits.high.items = 10;
+        config.flow.commits.low.items = 0;
         config.flow.blobs.high.items = 16;
         config.flow.blobs.low.items = 0;
         config.flow.blobs.high.bytes = 700;

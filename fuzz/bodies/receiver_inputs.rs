@@ -93,10 +93,7 @@ impl Link {
                 self.part(part, last);
             }
             4 => {
-                let events = u64::from(choices.next().unwrap_or(0)).min(self.shadow.events_out);
-                self.shadow.events_out -= events;
-                self.release(events);
-                self.input(Input::Consumed { events });
+                self.consume(u64::from(choices.next().unwrap_or(0)));
             }
             5 => {
                 if let Some(id) = self.shadow.commit(choices.next().unwrap_or(0)) {
@@ -155,7 +152,8 @@ impl Link {
         self.check();
     }
 
-    /// Many messages of one kind, up to the first pause, for each of which the host takes what there is.
+    /// Many messages of one kind, up to the first pause, for each of which the host takes what there is. It keeps that, or
+    /// consumes it at once.
     fn flood(&mut self, choices: &mut Choices<'_>) {
         let kind = choices.next().unwrap_or(0);
         for _ in 0..choices.next().unwrap_or(0) {
@@ -163,6 +161,10 @@ impl Link {
                 self.message(message);
             }
             self.poll(usize::MAX);
+            if kind & 8 != 0 {
+                self.consume(u64::MAX);
+                self.poll(usize::MAX);
+            }
             if self.receiver.is_paused() || self.shadow.is_closed {
                 break;
             }
@@ -190,6 +192,14 @@ impl Link {
     fn input(&mut self, input: Input) {
         for_link(|| self.receiver.handle(self.now, input)).expect("no misuse");
         self.account.check();
+    }
+
+    /// Consumes at most so many of the events that are out.
+    fn consume(&mut self, most: u64) {
+        let events = most.min(self.shadow.events_out);
+        self.shadow.events_out -= events;
+        self.release(events);
+        self.input(Input::Consumed { events });
     }
 
     /// So many events are consumed.

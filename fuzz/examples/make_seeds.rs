@@ -209,9 +209,11 @@ fn steps() -> Vec<Vec<u8>> {
 fn floods_in_steps() -> Vec<Vec<u8>> {
     const CONSUMED: [u8; 3] = [4, 255, 12];
     let flood = |kind: u8| {
-        let long = [0xcf, kind | 0xe0, 80];
-        let short = [0xcf, kind | 0x20, 200];
-        [&long[..], &CONSUMED, &short, &CONSUMED, &long].concat()
+        let long = [0xcf, kind | 0xf0, 100];
+        // For these each event is consumed at once.
+        let short = [0xcf, kind | 0x28, 200];
+        let consumed = [0xcf, kind | 0xf8, 100];
+        [&long[..], &CONSUMED, &short, &CONSUMED, &consumed].concat()
     };
     let input = |kind| [&[0xa0], &HANDSHAKE[..], &[12], &flood(kind)].concat();
     (0..8).map(input).collect()
