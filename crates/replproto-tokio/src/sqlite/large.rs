@@ -1,27 +1,26 @@
 //! Rows that are too large to be made in memory.
 //!
-//! SQLite puts a row together in memory, from a column that it has there too: twice the row. So that nothing else of it is
-//! there at that time, the JSON is first staged in pieces, in a table of our own, and what it was made from is let go.
+//! SQLite puts a row together in memory, from a column that it has there too: twice the row, and the JSON of a record is a
+//! multiple of the record. So the row of a large one is made with room for its JSON, a zero blob that costs nothing, and the
+//! JSON is then written into it in pieces. What is stored is a BLOB with the text of the JSON, which SQLite's functions
+//! for JSON take as they take TEXT.
+//!
+//! A blob that an index or a trigger has looked at cannot be written like that, so in a table that has one of its own the row
+//! is made in memory after all.
 
 use replproto_core::key::decode_text;
 use replproto_core::value::{JsonStyle, RawValue, ValueError};
 use replproto_core::{RecordKind, WallTime};
+use rusqlite::blob::ZeroBlob;
 use rusqlite::types::Type;
-use rusqlite::{MAIN_DB, OptionalExtension, params};
+use rusqlite::{MAIN_DB, OptionalExtension};
 
 use super::batch::{Change, LARGE, LargeRecord};
 use super::report::Skipped;
 use super::store::Store;
-use super::tables::DataTable;
+use super::tables::{DataTable, RECORD, text};
 use crate::decode::{self, NO_CHANGES, Undecodable};
 use crate::patch::{Merge, MergeError};
-
-/// Where rows are staged. It is made when one is, and empty at each commit.
-pub(super) const STAGE: &str = "_replproto_stage";
-
-/// A row of the stage.
-#[derive(Clone, Copy, Debug)]
-struct Staged(i64);
 
 impl Store {
     /// Stores a record that has not been decoded. Gives false if it has to be passed over.
@@ -88,27 +87,26 @@ impl Store {
             .connection
             .prepare_cached(&table.version)?
             .exists([change.key])?;
-        let staged = if change.kind == RecordKind::Patch && has_row {
+        if change.kind == RecordKind::Patch && has_row {
             let mut changes = String::with_capacity(length as usize);
             let written = value.write_json(&mut changes, JsonStyle::Natural);
             drop(large);
             match written {
-                Ok(()) => self.stage_merged(&table, change.key, &changes)?,
-                Err(error) => Err(error.into()),
+                Ok(()) => self.put_merged(&table, change, &changes),
+                Err(error) => Ok(Some(error.into())),
             }
         } else {
-            let staged = self.stage(length, |give| {
-                value.write_json_pieces(JsonStyle::Natural, |piece| {
-                    give(piece);
-                    Ok::<_, ValueError>(())
+            let written = self.put_large(&table, change, length, move |give| {
+                let record = large.record();
+                let value = record.as_ref().and_then(|record| record.value());
+                value.map_or(Ok(()), |value| {
+                    value.write_json_pieces(JsonStyle::Natural, |piece| {
+                        give(piece);
+                        Ok::<_, ValueError>(())
+                    })
                 })
             })?;
-            drop(large);
-            staged.map_err(Undecodable::from)
-        };
-        match staged {
-            Ok(staged) => self.put_staged(&table, change, staged).map(|()| None),
-            Err(error) => Ok(Some(error)),
+            Ok(written.err().map(Undecodable::from))
         }
     }
 
@@ -118,42 +116,39 @@ impl Store {
         table: &DataTable,
         change: &Change<'_>,
     ) -> rusqlite::Result<Option<Undecodable>> {
-        match self.stage_merged(table, change.key, change.value_or(NO_CHANGES))? {
-            Ok(staged) => self.put_staged(table, change, staged).map(|()| None),
-            Err(error) => Ok(Some(error)),
-        }
+        self.put_merged(table, change, change.value_or(NO_CHANGES))
     }
 
-    /// Stages what a row becomes by a patch.
-    fn stage_merged(
+    /// Stores what a row becomes by a patch. Gives why the patch has to be passed over, if it has to be.
+    fn put_merged(
         &self,
         table: &DataTable,
-        key: &[u8],
+        change: &Change<'_>,
         changes: &str,
-    ) -> rusqlite::Result<Result<Staged, Undecodable>> {
+    ) -> rusqlite::Result<Option<Undecodable>> {
         let limit = self.max_row;
-        let too_large = Ok(Err(Undecodable::TooLarge { limit }));
+        let too_large = Ok(Some(Undecodable::TooLarge { limit }));
         let mut length = self.connection.prepare_cached(&table.length)?;
-        let length: u64 = length.query_row([key], |row| row.get(0))?;
+        let length: u64 = length.query_row([change.key], |row| row.get(0))?;
         if length > limit {
             return too_large;
         }
-        let mut read = self.connection.prepare_cached(&table.text)?;
-        let mut rows = read.query([key])?;
+        let mut read = self.connection.prepare_cached(&table.record)?;
+        let mut rows = read.query([change.key])?;
         let Some(row) = rows.next()? else {
             return Err(rusqlite::Error::QueryReturnedNoRows);
         };
-        let merge = Merge::new(row.get_ref(0)?.as_str()?, changes);
+        let merge = Merge::new(text(row, 0)?, changes);
         let (length, merge) = match merge.and_then(|merge| Ok((merge.length()?, merge))) {
             Ok(merge) => merge,
-            Err(error) => return not_merged(error).map(Err),
+            Err(error) => return not_merged(error).map(Some),
         };
         if length > limit {
             return too_large;
         }
-        match self.stage(length, |give| merge.write(give))? {
-            Ok(staged) => Ok(Ok(staged)),
-            Err(error) => not_merged(error).map(Err),
+        match self.put_large(table, change, length, |give| merge.write(give))? {
+            Ok(()) => Ok(None),
+            Err(error) => not_merged(error).map(Some),
         }
     }
 
@@ -170,22 +165,59 @@ impl Store {
         self.revive(table, change)
     }
 
-    /// Writes JSON of just this length, as `write` gives it, beside the tables.
-    fn stage<E>(
+    /// Makes a row, in the place of one that is not newer, of the JSON of just this length that `write` gives in pieces. If
+    /// `write` fails, the row stays as it was.
+    fn put_large<E>(
         &self,
+        table: &DataTable,
+        change: &Change<'_>,
         length: u64,
         write: impl FnOnce(&mut dyn FnMut(&str)) -> Result<(), E>,
-    ) -> rusqlite::Result<Result<Staged, E>> {
-        self.connection.execute_batch(&format!(
-            "CREATE TABLE IF NOT EXISTS {STAGE} (id INTEGER PRIMARY KEY, json BLOB NOT NULL)"
-        ))?;
+    ) -> rusqlite::Result<Result<(), E>> {
+        if !self.takes_pieces(table)? {
+            let mut text = String::with_capacity(length as usize);
+            return match write(&mut |piece| text.push_str(piece)) {
+                Ok(()) => self.put(table, change, &text).map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+        }
+        // An error of SQLite ends the transaction, and this with it.
+        self.connection.execute_batch("SAVEPOINT large")?;
+        // Not updated: that would copy the room for the JSON.
         self.connection
-            .prepare_cached(&format!("INSERT INTO {STAGE} (json) VALUES (zeroblob(?1))"))?
-            .execute([length])?;
-        let id = self.connection.last_insert_rowid();
-        let mut blob = self
+            .prepare_cached(&table.remove)?
+            .execute([change.key])?;
+        self.insert(table, change, &ZeroBlob(length))?;
+        let row = self.connection.last_insert_rowid();
+        let written = self.write_record(table, row, write)?;
+        self.connection.execute_batch(match written {
+            Ok(()) => "RELEASE large",
+            Err(_) => "ROLLBACK TO large; RELEASE large",
+        })?;
+        Ok(written)
+    }
+
+    /// Whether rows of the table can be written in pieces.
+    fn takes_pieces(&self, table: &DataTable) -> rusqlite::Result<bool> {
+        let is_looked_at = self
             .connection
-            .blob_open(MAIN_DB, STAGE, "json", id, false)?;
+            .prepare_cached(
+                "SELECT 1 FROM sqlite_schema
+                 WHERE tbl_name = ?1 AND type IN ('index', 'trigger') AND sql IS NOT NULL",
+            )?
+            .exists([&table.name])?;
+        Ok(!is_looked_at)
+    }
+
+    fn write_record<E>(
+        &self,
+        table: &DataTable,
+        row: i64,
+        write: impl FnOnce(&mut dyn FnMut(&str)) -> Result<(), E>,
+    ) -> rusqlite::Result<Result<(), E>> {
+        let mut blob =
+            self.connection
+                .blob_open(MAIN_DB, table.name.as_str(), RECORD, row, false)?;
         let (mut at, mut failed) = (0, None);
         let written = write(&mut |piece| {
             if failed.is_none() {
@@ -196,38 +228,8 @@ impl Store {
         blob.close()?;
         match failed {
             Some(error) => Err(error),
-            None => Ok(written.map(|()| Staged(id))),
+            None => Ok(written),
         }
-    }
-
-    /// Makes a row of what was staged, in the place of one that is not newer. To update that one would take several times as
-    /// much memory.
-    fn put_staged(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-        Staged(id): Staged,
-    ) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached(&table.remove)?
-            .query_row(params![change.key, change.version], |_| Ok(()))
-            .optional()?;
-        self.connection
-            .prepare_cached(&table.put_staged)?
-            .execute(params![
-                change.key,
-                change.id,
-                change.version,
-                change.origin,
-                change.user,
-                change.expires_at,
-                self.link.copy.mark_now(),
-                id,
-            ])?;
-        self.connection
-            .prepare_cached(&format!("DELETE FROM {STAGE}"))?
-            .execute([])?;
-        Ok(())
     }
 }
 

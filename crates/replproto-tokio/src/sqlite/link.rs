@@ -70,7 +70,7 @@ impl Link {
             })
     }
 
-    /// A base copy begins, ends or becomes another one.
+    /// A base copy begins, ends or becomes another one. What an earlier one has seen means nothing then.
     pub(super) fn set_copy(
         &mut self,
         connection: &Connection,
@@ -81,6 +81,7 @@ impl Link {
             "UPDATE _replproto_link SET copy_state = ?2, copy_mark = ?3, copy_start = ?4 WHERE id = ?1",
             params![id, copy.state as i64, copy.mark, copy.start],
         )?;
+        connection.execute("DELETE FROM _replproto_seen WHERE link = ?1", [id])?;
         self.copy = copy;
         Ok(())
     }

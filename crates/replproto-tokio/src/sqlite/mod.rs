@@ -51,7 +51,7 @@ impl SqliteOptions {
             source: source.into(),
             database: database.into(),
             event_log: false,
-            max_row: 18 << 20,
+            max_row: 64 << 20,
         }
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use super::error::{AtPath, SqliteError};
 use super::link::read_cursor;
 use super::schema;
-use super::tables::quote;
+use super::tables::{quote, text};
 
 /// A file of a [`SqliteSink`](super::SqliteSink), opened to be read. A sink may be writing to it; each call sees what is
 /// committed when it begins.
@@ -174,7 +174,7 @@ impl Replica {
                 Ok(ReplicaRow {
                     key: row.get_ref(0)?.as_blob()?,
                     id: row.get_ref(1)?.as_str()?,
-                    record: row.get_ref(2)?.as_str()?,
+                    record: text(row, 2)?,
                     version: row.get(3)?,
                     origin: row.get_ref(4)?.as_str()?,
                 })

@@ -15,7 +15,7 @@ use super::place::{Identity, Place};
 pub(super) const PREFIX: &str = "_replproto_";
 
 /// The layout that this version writes, kept in `_replproto_format`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// How long to wait for another link that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ const STATEMENTS_KEPT: usize = 256;
 ///   not bring must stay all the same.
 /// * `_replproto_table`: which SQL table holds which replicated table.
 /// * `_replproto_tombstone`: see `tombstone.rs`.
+/// * `_replproto_seen`: records that the base copy under way has brought, while a newer version was there.
 /// * `_replproto_skipped`: the last records that were passed over. `number` counts all of them.
 /// * `_replproto_blob_gone`: blobs that the source has declared gone.
 /// * `_replproto_event`: the log of events, if it is asked for.
@@ -69,6 +70,12 @@ CREATE TABLE _replproto_tombstone (
     PRIMARY KEY (table_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX _replproto_tombstone_sequence ON _replproto_tombstone (link, sequence);
+CREATE TABLE _replproto_seen (
+    link INTEGER NOT NULL,
+    table_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (table_id, key)
+) WITHOUT ROWID;
 CREATE TABLE _replproto_skipped (
     link INTEGER NOT NULL,
     number INTEGER NOT NULL,

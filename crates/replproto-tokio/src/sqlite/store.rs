@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
 use replproto_core::{Cursor, Event, RecordKind, Sequence, StoredCursor, WallTime};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::SqliteOptions;
 use super::batch::{Batch, Change, LARGE, Step};
@@ -15,7 +16,7 @@ use super::link::{Copy, CopyState, Link, read_cursor};
 use super::place::Place;
 use super::report::{ShownKey, Skipped, write_event_line};
 use super::schema::{self, Guard};
-use super::tables::{DataTable, Tables};
+use super::tables::{DataTable, Tables, text};
 use super::tombstones::Tombstones;
 use crate::decode::{NO_CHANGES, NO_VALUE, Undecodable};
 use crate::journal::{Journal, line};
@@ -276,8 +277,20 @@ impl Store {
         if !self.revive(table, change)? {
             return Ok(());
         }
-        let changed = self
-            .connection
+        if self.insert(table, change, &value)? == 0 {
+            self.mark(table, change.key)?;
+        }
+        Ok(())
+    }
+
+    /// Tells how many rows were stored: none if there is a newer one.
+    pub(super) fn insert(
+        &self,
+        table: &DataTable,
+        change: &Change<'_>,
+        record: &dyn ToSql,
+    ) -> rusqlite::Result<usize> {
+        self.connection
             .prepare_cached(&table.put)?
             .execute(params![
                 change.key,
@@ -287,12 +300,8 @@ impl Store {
                 change.user,
                 change.expires_at,
                 self.link.copy.mark_now(),
-                value,
-            ])?;
-        if changed == 0 {
-            self.mark(table, change.key)?;
-        }
-        Ok(())
+                record,
+            ])
     }
 
     fn patch(
@@ -311,12 +320,11 @@ impl Store {
         if version > change.version {
             return self.mark(table, key).map(|()| None);
         }
-        let old = row.get_ref(1)?.as_str_or_null()?;
-        let Some(old) = old.filter(|_| changes.len() <= LARGE) else {
+        if row.get_ref(1)? == ValueRef::Null || changes.len() > LARGE {
             drop(rows);
             return self.patch_large(table, change);
-        };
-        let merged = match patch::merge(old, changes) {
+        }
+        let merged = match patch::merge(text(row, 1)?, changes) {
             Ok(merged) => merged,
             Err(error) => return not_merged(error).map(Some),
         };
@@ -332,16 +340,16 @@ impl Store {
         }
         let removed: Option<f64> = self
             .connection
-            .prepare_cached(&table.remove)?
-            .query_row(params![key, version], |row| row.get(0))
+            .prepare_cached(&table.version)?
+            .query_row([key], |row| row.get(0))
             .optional()?;
-        if removed.is_none()
-            && self
-                .connection
-                .prepare_cached(&table.version)?
-                .exists([key])?
-        {
+        if removed.is_some_and(|removed| removed > version) {
             return Ok(());
+        }
+        if removed.is_some() {
+            self.connection
+                .prepare_cached(&table.remove)?
+                .execute([key])?;
         }
         // Copied rows do not come in the order of the log, so nothing can be concluded from what is new among them.
         let is_new = !self.link.copy.is_active()
@@ -351,12 +359,13 @@ impl Store {
             .insert(&self.connection, table.id, key, version, is_new)
     }
 
-    /// The publisher has this record, although its entry changes nothing here.
+    /// The publisher has this record, although its entry changes nothing here. The row itself is left alone: SQLite would
+    /// write all of it again.
     pub(super) fn mark(&self, table: &DataTable, key: &[u8]) -> rusqlite::Result<()> {
         if self.link.copy.is_active() {
             self.connection
-                .prepare_cached(&table.mark)?
-                .execute(params![key, self.link.copy.mark])?;
+                .prepare_cached("INSERT OR IGNORE INTO _replproto_seen VALUES (?1, ?2, ?3)")?
+                .execute(params![self.guard.link, table.id, key])?;
         }
         Ok(())
     }
@@ -448,7 +457,7 @@ impl Store {
             for table in self.tables.open_all(&self.connection, self.guard.link)? {
                 self.connection
                     .prepare_cached(&table.sweep)?
-                    .execute([mark])?;
+                    .execute([mark, table.id])?;
             }
         }
         self.link.set_copy(

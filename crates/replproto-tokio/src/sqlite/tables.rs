@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use replproto_core::Table;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::Refusal;
-use super::large::STAGE;
 use super::schema::PREFIX;
 
 /// One replicated table and the statements for it. It has the live records and nothing else, so that a plain `SELECT` is
@@ -17,23 +17,21 @@ use super::schema::PREFIX;
 pub(super) struct DataTable {
     /// The row in `_replproto_table`.
     pub(super) id: i64,
+    /// Its name in SQL, not quoted.
+    pub(super) name: String,
     /// Stores a record unless a newer version is there: key, id, version, origin, user, expires_at, copy, record.
     pub(super) put: String,
-    /// Stores a record that is new, with what has been staged: key, id, version, origin, user, expires_at, copy, staged row.
-    pub(super) put_staged: String,
-    /// Version and text of a record, no text if it is longer: key, longest text.
+    /// Version and JSON of a record, no JSON if it is longer: key, longest JSON.
     pub(super) read: String,
-    /// The length of the text of a record: key.
+    /// The length of a record: key.
     pub(super) length: String,
-    /// The text of a record: key.
-    pub(super) text: String,
+    /// The JSON of a record: key.
+    pub(super) record: String,
     /// The version of a record: key.
     pub(super) version: String,
-    /// Removes a record that is not newer, and tells its version: key, version.
+    /// Removes a record: key.
     pub(super) remove: String,
-    /// Marks a record as seen by a copy: key, copy.
-    pub(super) mark: String,
-    /// Removes the records that a copy has not seen: copy.
+    /// Removes the records that a copy has not brought: copy, the table's id.
     pub(super) sweep: String,
 }
 
@@ -42,6 +40,7 @@ impl DataTable {
         let table = quote(sql_name);
         Self {
             id,
+            name: sql_name.to_owned(),
             put: format!(
                 "INSERT INTO {table} (key, id, version, origin, user, expires_at, copy, record) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO UPDATE SET \
@@ -49,22 +48,18 @@ impl DataTable {
                  expires_at = excluded.expires_at, copy = excluded.copy, record = excluded.record \
                  WHERE version <= excluded.version"
             ),
-            put_staged: format!(
-                "INSERT INTO {table} (key, id, version, origin, user, expires_at, copy, record) \
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, CAST(json AS TEXT) FROM {STAGE} WHERE id = ?8"
-            ),
             read: format!(
                 "SELECT version, CASE WHEN octet_length(record) <= ?2 THEN record END \
                  FROM {table} WHERE key = ?1"
             ),
             length: format!("SELECT octet_length(record) FROM {table} WHERE key = ?1"),
-            text: format!("SELECT record FROM {table} WHERE key = ?1"),
+            record: format!("SELECT record FROM {table} WHERE key = ?1"),
             version: format!("SELECT version FROM {table} WHERE key = ?1"),
-            remove: format!(
-                "DELETE FROM {table} WHERE key = ?1 AND version <= ?2 RETURNING version"
+            remove: format!("DELETE FROM {table} WHERE key = ?1"),
+            sweep: format!(
+                "DELETE FROM {table} WHERE copy <> ?1 \
+                 AND key NOT IN (SELECT key FROM _replproto_seen WHERE table_id = ?2)"
             ),
-            mark: format!("UPDATE {table} SET copy = ?2 WHERE key = ?1"),
-            sweep: format!("DELETE FROM {table} WHERE copy <> ?1"),
         }
     }
 }
@@ -141,15 +136,36 @@ fn open(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<Data
         Some(known) => known,
         None => register(connection, link, name)?,
     };
-    // Columns that a sweep looks at come before the record, which may be long.
+    create(connection, &sql_name)?;
+    Ok(DataTable::new(id, &sql_name))
+}
+
+/// The column with the JSON, as TEXT, or as a BLOB if it is large.
+pub(super) const RECORD: &str = "record";
+
+/// Creates the table if it is not there. Columns that a sweep looks at come before the record, which may be long and whose
+/// room is only free of cost at the end of the row. A row without a rowid could not be written in pieces.
+pub(super) fn create(connection: &Connection, sql_name: &str) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS {table} (
             key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL, version REAL NOT NULL, origin TEXT NOT NULL, user TEXT,
-            expires_at REAL, copy INTEGER NOT NULL, record TEXT NOT NULL
-        ) WITHOUT ROWID",
-        table = quote(&sql_name)
-    ))?;
-    Ok(DataTable::new(id, &sql_name))
+            expires_at REAL, copy INTEGER NOT NULL, {RECORD} TEXT NOT NULL
+        )",
+        table = quote(sql_name)
+    ))
+}
+
+/// A column that has text, as TEXT or as a BLOB.
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+    let value = row.get_ref(column)?;
+    let bytes = value.as_bytes()?;
+    str::from_utf8(bytes).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            value.data_type(),
+            FromSqlError::Other(Box::new(error)).into(),
+        )
+    })
 }
 
 fn register(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<(i64, String)> {
