@@ -87,10 +87,10 @@ pub(crate) struct ReceiveArgs {
     /// What becomes of a record larger than --max-record: `skip` it, or `end` the link
     #[arg(long, value_enum, default_value = "skip")]
     large_record: LargeRecordArg,
-    /// Store rows of up to this size as JSON; a larger one is passed over, counted and listed. To store one takes twice its
-    /// size in memory [default: an eighth more than --max-record]
-    #[arg(long, value_name = "BYTES", value_parser = amount)]
-    max_row: Option<u64>,
+    /// Store rows of up to this size as JSON; a larger one is passed over, counted and listed. A patch of a large row takes
+    /// the row's size in memory
+    #[arg(long, value_name = "BYTES", value_parser = amount, default_value = "64MiB")]
+    pub(super) max_row: u64,
     /// The value of the Authorization header, such as `Basic dXNlcjpwYXNz`. Other users of this machine can see it in the list
     /// of processes: rather set the variable, or use --authorization-file
     #[arg(
@@ -260,12 +260,6 @@ impl ReceiveArgs {
             .check()
             .map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(config)
-    }
-
-    /// The most that a row may take, in bytes.
-    pub(super) fn max_row(&self) -> u64 {
-        self.max_row
-            .unwrap_or(self.max_record + self.max_record / 8)
     }
 
     fn table_filter(&self) -> Result<TableFilter, Failure> {

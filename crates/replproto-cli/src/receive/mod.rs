@@ -57,7 +57,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     };
     let options = SqliteOptions {
         event_log: args.export_state.is_some(),
-        max_row: args.max_row(),
+        max_row: args.max_row,
         ..SqliteOptions::new(&source, &args.database)
     };
     let mut sink = SqliteSink::open(&places.file, options)

@@ -5,8 +5,8 @@
 //! JSON is then written into it in pieces. What is stored is a BLOB with the text of the JSON, which SQLite's functions
 //! for JSON take as they take TEXT.
 //!
-//! A blob that an index or a trigger has looked at cannot be written like that, so in a table that has one of its own the row
-//! is made in memory after all.
+//! A blob that an index or a trigger has looked at cannot be written like that, and neither can a row without a rowid, which
+//! tables of files of format 1 may have. There a row is made in memory after all.
 
 use replproto_core::key::decode_text;
 use replproto_core::value::{JsonStyle, RawValue, ValueError};
@@ -199,14 +199,15 @@ impl Store {
 
     /// Whether rows of the table can be written in pieces.
     fn takes_pieces(&self, table: &DataTable) -> rusqlite::Result<bool> {
-        let is_looked_at = self
+        let is_whole = self
             .connection
             .prepare_cached(
                 "SELECT 1 FROM sqlite_schema
-                 WHERE tbl_name = ?1 AND type IN ('index', 'trigger') AND sql IS NOT NULL",
+                 WHERE tbl_name = ?1 AND type IN ('index', 'trigger') AND sql IS NOT NULL
+                 UNION ALL SELECT 1 FROM pragma_table_list(?1) WHERE schema = 'main' AND wr",
             )?
             .exists([&table.name])?;
-        Ok(!is_looked_at)
+        Ok(!is_whole)
     }
 
     fn write_record<E>(

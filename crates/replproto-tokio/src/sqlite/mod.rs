@@ -11,6 +11,7 @@ mod schema;
 mod store;
 mod tables;
 mod tombstones;
+mod upgrade;
 mod worker;
 
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use super::SqliteOptions;
 use super::error::{AtPath, SqliteError};
 use super::place::{Identity, Place};
+use super::upgrade::{self, FORMAT_1};
 
 /// Names of our own tables begin with this.
 pub(super) const PREFIX: &str = "_replproto_";
@@ -70,12 +71,6 @@ CREATE TABLE _replproto_tombstone (
     PRIMARY KEY (table_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX _replproto_tombstone_sequence ON _replproto_tombstone (link, sequence);
-CREATE TABLE _replproto_seen (
-    link INTEGER NOT NULL,
-    table_id INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    PRIMARY KEY (table_id, key)
-) WITHOUT ROWID;
 CREATE TABLE _replproto_skipped (
     link INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -100,6 +95,16 @@ CREATE TABLE _replproto_event (
     line TEXT NOT NULL,
     UNIQUE (link, line)
 );
+";
+
+/// The table that format 2 has brought.
+pub(super) const SEEN: &str = "
+CREATE TABLE _replproto_seen (
+    link INTEGER NOT NULL,
+    table_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (table_id, key)
+) WITHOUT ROWID;
 ";
 
 /// How the file is written to.
@@ -164,7 +169,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SqliteError> {
         .execute_batch("PRAGMA query_only = ON")
         .at(path)?;
     match format(&connection).at(path)? {
-        Some(FORMAT) => Ok(connection),
+        Some(FORMAT | FORMAT_1) => Ok(connection),
         Some(format) => Err(SqliteError::Format {
             path: path.to_owned(),
             format,
@@ -175,7 +180,8 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SqliteError> {
     }
 }
 
-fn format(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+/// The layout of the file, if it is a replica.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     let is_ours = connection
         .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_replproto_format'")?
         .exists([])?;
@@ -197,11 +203,15 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> 
         // Another follower may have been faster.
         if format(&transaction).at(path)?.is_none() {
             transaction.execute_batch(TABLES).at(path)?;
+            transaction.execute_batch(SEEN).at(path)?;
             transaction
                 .execute("INSERT INTO _replproto_format VALUES (?1)", [FORMAT])
                 .at(path)?;
         }
         transaction.commit().at(path)?;
+    }
+    if format(connection).at(path)? == Some(FORMAT_1) {
+        upgrade::from_format_1(connection).at(path)?;
     }
     match format(connection).at(path)? {
         Some(FORMAT) => Ok(()),

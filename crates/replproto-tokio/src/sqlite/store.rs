@@ -290,18 +290,16 @@ impl Store {
         change: &Change<'_>,
         record: &dyn ToSql,
     ) -> rusqlite::Result<usize> {
-        self.connection
-            .prepare_cached(&table.put)?
-            .execute(params![
-                change.key,
-                change.id,
-                change.version,
-                change.origin,
-                change.user,
-                change.expires_at,
-                self.link.copy.mark_now(),
-                record,
-            ])
+        self.connection.prepare_cached(&table.put)?.execute(params![
+            change.key,
+            change.id,
+            change.version,
+            change.origin,
+            change.user,
+            change.expires_at,
+            self.link.copy.mark_now(),
+            record,
+        ])
     }
 
     fn patch(

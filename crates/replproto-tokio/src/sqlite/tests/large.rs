@@ -164,10 +164,7 @@ async fn a_copy_keeps_large_rows_that_it_brings_in_an_older_version() {
         assert_eq!(rows.len(), seen.len());
         assert!(rows[0].1.starts_with("{\"name\":\"a\""));
     }
-    assert_eq!(
-        file.query::<i64>("SELECT count(*) FROM _replproto_seen"),
-        0
-    );
+    assert_eq!(file.query::<i64>("SELECT count(*) FROM _replproto_seen"), 0);
 }
 
 #[tokio::test]
