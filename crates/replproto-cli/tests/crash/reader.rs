@@ -241,7 +241,7 @@ impl Reader {
             return Ok(Some((progress, Vec::new())));
         }
         let query = format!(
-            "SELECT key, version, record FROM {} WHERE key >= ?1 AND key < ?2 ORDER BY key",
+            "SELECT key, version, CAST(record AS TEXT) FROM {} WHERE key >= ?1 AND key < ?2 ORDER BY key",
             TABLES[table]
         );
         let mut rows = snapshot.prepare(&query)?;

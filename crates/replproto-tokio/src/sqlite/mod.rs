@@ -37,8 +37,8 @@ pub struct SqliteOptions {
     /// the records; it is there to compare one follower with another.
     pub event_log: bool,
     /// The most that a record may take as JSON, in bytes; at most [`ROW_MAX`](Self::ROW_MAX). One that takes more, or would after
-    /// a patch, is passed over, counted and listed, and the row stays as it was. To store a large row takes twice this in
-    /// memory. 18 MiB: an eighth more than the largest record of a link with the default limits.
+    /// a patch, is passed over, counted and listed, and the row stays as it was. 64 MiB by default. A large record is written in
+    /// pieces, whatever it takes as JSON; to patch a large row takes up to twice this in memory.
     pub max_row: u64,
 }
 
@@ -74,9 +74,12 @@ impl SqliteOptions {
 /// | `user` | the user who changed it, or NULL |
 /// | `expires_at` | when it expires, milliseconds since 1970, or NULL. Nothing is removed because of it |
 /// | `copy` | the base copy that last brought it; for the sink only |
-/// | `record` | the record as JSON |
+/// | `record` | the record as JSON: TEXT, or beyond 256 KiB a BLOB that holds the text |
 ///
-/// Indexes may be added to these tables, on expressions such as `record->>'name'` too. Where the name is taken, because
+/// SQLite's functions for JSON take such a BLOB as they take TEXT; where a tool wants text, `CAST(record AS TEXT)` gives it.
+///
+/// Indexes may be added to these tables, on expressions such as `record->>'name'` too; large rows of such a table are put
+/// together in memory, which takes some four times the row. Where the name is taken, because
 /// SQLite does not tell capital letters from small ones, reserves names, or because the file holds the same table of
 /// another link, another name is made up; `_replproto_table` lists all of them. Other tables that begin with `_replproto_`
 /// are the sink's own: links with their cursors, tombstones, the last records that were skipped, blobs that are gone.
