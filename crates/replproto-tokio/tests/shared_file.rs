@@ -6,15 +6,16 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use replproto_core::{Sequence, Start};
+use replproto_core::{Backoff, Sequence, Start};
 use replproto_tokio::{
-    Interruption, NoBlobs, Replica, RunOptions, Sink, SqliteOptions, SqliteSink, Stop, run,
+    Interruption, NoBlobs, Phase, Replica, RunOptions, Sink, Snapshot, SqliteOptions, SqliteSink,
+    Stop, run,
 };
 use support::{Peer, Publisher, TIME, padded_batch, soon, until};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{advance, pause, resume, sleep};
 
 /// How long a transaction may wait for its peer, in these tests.
 const WAIT: Duration = Duration::from_millis(100);
@@ -27,6 +28,10 @@ struct Follower {
 
 impl Follower {
     async fn start(file: &Path, source: &str) -> Self {
+        Self::start_with(file, source, |_| {}).await
+    }
+
+    async fn start_with(file: &Path, source: &str, set: impl FnOnce(&mut RunOptions)) -> Self {
         let publisher = Publisher::bind().await;
         let mut options = RunOptions::default();
         options.start = Start::At(Sequence(1.0));
@@ -34,6 +39,7 @@ impl Follower {
         options.first_delay = Duration::from_millis(1);
         options.longest_delay = Duration::from_millis(1);
         options.transaction_wait = WAIT;
+        set(&mut options);
         let config = publisher.config();
         let sqlite = SqliteOptions::new(source, "data");
         let mut sink = SqliteSink::open(file, sqlite).await.unwrap();
@@ -131,6 +137,43 @@ async fn a_publisher_that_stops_in_a_transaction_does_not_hold_the_other_up() {
         one.end().await;
         other.end().await;
     }
+}
+
+#[tokio::test]
+async fn to_hold_others_up_for_long_is_no_health() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("replica.sqlite");
+    let first = Duration::from_millis(200);
+    let one = Follower::start_with(&file, "one", |options| {
+        options.first_delay = first;
+        options.longest_delay = 8 * first;
+    })
+    .await;
+    let other = Follower::start(&file, "other").await;
+    let (mut healthy, _) = other.publisher.link().await;
+    let mut progress = one.options.progress.subscribe();
+    let (message, stop) = message();
+    for (round, delay) in [(1, first), (2, 2 * first)] {
+        let (mut peer, _) = one.publisher.link().await;
+        send_frame(&mut peer, 0x02, &message[..stop]).await;
+        let has_begun = |told: &Snapshot| told.links == round && told.link.stats.records > 0;
+        until(|| has_begun(&progress.borrow())).await;
+        // As long as a link has to be healthy for the delay to begin anew.
+        pause();
+        advance(Backoff::HEALTHY_AFTER).await;
+        resume();
+        let time = TIME + round as f64;
+        healthy.put(&["x"], time).await;
+        let waiting = progress.wait_for(|told| matches!(told.phase, Phase::Waiting(_)));
+        let waiting = soon(waiting).await.unwrap().phase;
+        assert!(
+            matches!(waiting, Phase::Waiting(it) if it == delay),
+            "{waiting:?}"
+        );
+        healthy.confirmed_up_to(time).await;
+    }
+    one.end().await;
+    other.end().await;
 }
 
 #[tokio::test]

@@ -265,7 +265,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             (Pumped::Failed(error), end) => {
                 self.storage_failed(error, end.and_then(|end| end.set_up_for))
             }
-            (Pumped::HeldUp, end) => Ok(self.held_up(end.and_then(|end| end.set_up_for))),
+            (Pumped::HeldUp, _) => Ok(self.held_up()),
             (_, Some(end)) => self.ended(&end),
             (_, None) => Ok(Session::Again(EndCause::Panic, Duration::ZERO)),
         }
@@ -438,8 +438,9 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         ))
     }
 
-    /// The link is to be renewed: what came of the transaction is rolled back.
-    fn held_up(&self, set_up_for: Option<Duration>) -> Session {
+    /// The link is to be renewed: what came of the transaction is rolled back. However long the link was up, it was no use to
+    /// anyone, so that one which does it again and again comes back later and later.
+    fn held_up(&self) -> Session {
         line!(
             self.shared.journal,
             "held_up",
@@ -449,7 +450,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             "a transaction stopped in the middle while another link waited for the same file; it is rolled back and comes again"
         );
         self.tell(|snapshot| snapshot.last_interruption = Some(Interruption::HeldUp));
-        Session::Again(EndCause::Message, set_up_for.unwrap_or_default())
+        Session::Again(EndCause::Message, Duration::ZERO)
     }
 
     /// The run was halted while there was no link.
