@@ -137,6 +137,22 @@ async fn a_delivery_that_is_kept_holds_up_those_after_it() {
 }
 
 #[tokio::test]
+async fn what_happened_last_is_told_although_nothing_follows() {
+    const RECORDS: u64 = 3;
+    let publisher = Publisher::bind().await;
+    let mut config = publisher.config();
+    // Nothing else wakes the link for as long as the test waits.
+    config.core.timeouts.ping_interval = Duration::from_secs(600);
+    config.core.timeouts.ping_timeout = Duration::from_secs(1200);
+    let (link, mut peer) = open(&publisher, &config).await;
+    for number in 0..RECORDS {
+        peer.put(&["a"], number as f64 + 2.0).await;
+    }
+    let progress = link.progress();
+    until(|| progress.borrow().link.stats.records == RECORDS).await;
+}
+
+#[tokio::test]
 async fn a_stalled_consumer_stops_the_reading_and_not_the_pings() {
     const MESSAGES: usize = 300;
     const PADDING: usize = 64 << 10;

@@ -412,6 +412,19 @@ fn a_copy_that_does_not_go_on_ends_the_link() {
 }
 
 #[test]
+fn a_copy_need_not_go_on_while_reading_is_paused() {
+    let mut config = config();
+    config.timeouts.not_ready = Duration::from_secs(2000);
+    let mut driver = Driver::connected(config, Start::Copy);
+    driver.feed_all(wire::handshake());
+    driver.feed(wire::copy_start(100.0));
+    driver.input(Input::NotReady);
+    driver.pass(Duration::from_secs(1000));
+    driver.input(Input::Ready);
+    assert!(driver.close.is_none(), "{:?}", driver.close);
+}
+
+#[test]
 fn a_copy_that_never_becomes_durable_ends_the_link_whatever_else_commits() {
     let mut driver = copying();
     driver.auto.save = false;

@@ -147,6 +147,18 @@ fn what_lies_together_is_one_event() {
 }
 
 #[test]
+fn what_is_printed_of_records_is_the_same_whatever_they_hold() {
+    let printed = |key: &str| {
+        let mut driver = Driver::following(config());
+        driver.feed(Batch::new().put(key).end());
+        let records: Vec<_> = driver.records().collect();
+        assert_eq!(records.len(), 1);
+        format!("{records:?} {:?}", driver.events().collect::<Vec<_>>())
+    };
+    assert_eq!(printed("a"), printed("b"));
+}
+
+#[test]
 fn a_run_keeps_the_tables_that_it_came_with() {
     let mut driver = Driver::following(config());
     driver.feed(Batch::new().put("a").end());

@@ -174,6 +174,28 @@ fn differences_are_told_a_pause_under_way_goes_on_and_nothing_ever_falls_that_on
 }
 
 #[test]
+fn a_link_is_up_once_it_is_answered() {
+    const UP: &str = "replproto_up database=data peer=node-a:9933";
+    let recorder = DebuggingRecorder::new();
+    let seen = recorder.snapshotter();
+    let mut publisher = with_local_recorder(&recorder, || {
+        Publisher::new(&labels(), FlowControl::default(), &Snapshot::default())
+    });
+    for (phase, up) in [
+        (Phase::SettingUp, 0.0),
+        (Phase::Copying, 1.0),
+        (Phase::Following, 1.0),
+    ] {
+        let snapshot = Snapshot {
+            phase,
+            ..Snapshot::default()
+        };
+        publisher.publish(&snapshot, Instant::now());
+        assert_eq!(value(&seen, UP), up, "{:?}", snapshot.phase);
+    }
+}
+
+#[test]
 fn latencies_are_told_with_the_mean_of_each_bucket() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
