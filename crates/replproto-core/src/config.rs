@@ -261,7 +261,8 @@ pub struct Timeouts {
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub not_ready: Duration,
     /// How long a message that has begun may stay without another byte, not counting paused time. Pings and pongs are no part
-    /// of it. It also bounds how long a link may hold more of a [`SharedBudget`](crate::SharedBudget) than there is.
+    /// of it. It also bounds how long a link whose peer has stopped may hold more of a [`SharedBudget`](crate::SharedBudget) than
+    /// there is; one whose peer goes on, however slowly, holds it until its message is complete.
     #[cfg_attr(
         feature = "serde",
         serde(with = "crate::time::micros", default = "default_message")
