@@ -34,7 +34,7 @@ An interrupt (or SIGTERM) ends the link after what is in hand has been stored; a
 
 Exit codes: 0 ended as asked (--until-idle, or an interrupt); 1 something went wrong: a place that cannot be written to, a store
 that failed ten times in a row, or a mistake that the first dial has shown and no other can heal, such as an authorization
-file that is not there or a peer of another name; 2 the options are wrong; 3 the deadline passed; 130 a second interrupt.";
+file that is not there or a peer with another database; 2 the options are wrong; 3 the deadline passed; 130 a second interrupt.";
 
 fn after_help() -> String {
     format!("{EXAMPLES}\n\n{}", bound::help())

@@ -110,9 +110,9 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
             Err(match error {
                 RunError::Deadline(_) => Failure::Deadline(error.to_string()),
                 RunError::NotConnected(error) => not_connected(error),
-                RunError::WrongPeer(error) => Failure::Runtime(format!(
-                    "{error}. Check --peer, --database and the address."
-                )),
+                RunError::WrongDatabase(error) => {
+                    Failure::Runtime(format!("{error}. Check --database and the address."))
+                }
                 RunError::OtherPublisher { .. } => Failure::Runtime(format!(
                     "{error}. Give the other one a file of its own, or start over with --ignore-cursor."
                 )),

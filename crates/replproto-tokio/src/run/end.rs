@@ -65,10 +65,10 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// The first dial has shown a mistake on this side, such as a certificate that cannot be read.
     #[error(transparent)]
     NotConnected(ConnectError),
-    /// The first link has shown that the peer has another name, or speaks of another database, than was asked for. Once a link
-    /// has been set up, the same only ends the link: a publisher may be in the middle of being replaced.
+    /// The first link has shown that the peer speaks of another database than was asked for. Once a link has been set up, the
+    /// same only ends the link: a publisher may be in the middle of being replaced.
     #[error("{0}")]
-    WrongPeer(LinkError),
+    WrongDatabase(LinkError),
     /// The sink has a cursor of another publisher than the one that is expected. It means nothing to that one: take another
     /// sink, or set [`RunOptions::ignore_cursor`](super::RunOptions::ignore_cursor).
     #[error("the store follows the publisher {stored:?}, not {expected:?}")]

@@ -400,9 +400,9 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                 Ended::Shutdown
             }
             CloseReason::Shutdown => return Err(self.too_late()),
-            CloseReason::Error(
-                error @ (LinkError::WrongName { .. } | LinkError::WrongDatabase { .. }),
-            ) if !self.has_followed => return Err(RunError::WrongPeer(error.clone())),
+            CloseReason::Error(error @ LinkError::WrongDatabase { .. }) if !self.has_followed => {
+                return Err(RunError::WrongDatabase(error.clone()));
+            }
             _ => return Ok(Session::Again(end.cause(), set_up_for)),
         };
         Ok(Session::Last(ended))
