@@ -105,6 +105,7 @@ impl Cursor {
     }
 
     /// Bytes that it takes besides itself.
+    #[inline]
     pub(crate) fn heap_bytes(&self) -> usize {
         let copy = self.copy.as_deref();
         copy.map_or(0, |copy| size_of::<CopyCursor>() + copy.after_key.len())

@@ -48,26 +48,17 @@ pub(crate) const OVERHEAD: u64 = 192;
 impl Event {
     /// The bytes that it counts against [`FlowControl::consumer`](crate::config::FlowControl::consumer) until it is consumed: all
     /// that it holds, for the peer's sake, and a fixed part.
+    #[inline]
     pub fn cost(&self) -> u64 {
         let held = match self {
             Self::Records(records) => return OVERHEAD + records.cost(),
-            Self::Schema(schema) => {
-                let definitions = schema.tables.iter();
-                size_of_val(&*schema.tables)
-                    + definitions.map(TableDefinition::heap_bytes).sum::<usize>()
-            }
+            Self::Schema(schema) => schema.heap_bytes(),
             Self::Table(table) => table.size(),
             Self::RecordSkipped(skipped) => size_of::<SkippedRecord>() + skipped.key.capacity(),
             Self::EndTransaction(end) => end.cursor.as_ref().map_or(0, Cursor::heap_bytes),
             Self::Checkpoint(end) | Self::CopyCompleted(end) => end.cursor.heap_bytes(),
             Self::CopyStarted(_) => 0,
-            Self::BlobHeld(failure) | Self::BlobGone(failure) => {
-                let owner = failure
-                    .record
-                    .as_ref()
-                    .map_or(0, |owner| owner.key.capacity());
-                size_of::<BlobFailure>() + failure.file.len() + owner + failure.fault.heap_bytes()
-            }
+            Self::BlobHeld(failure) | Self::BlobGone(failure) => failure.heap_bytes(),
         };
         OVERHEAD + held as u64
     }
@@ -91,6 +82,13 @@ pub struct Schema {
     pub database: Name,
     /// Its tables, as far as they were asked for.
     pub tables: Arc<[TableDefinition]>,
+}
+
+impl Schema {
+    fn heap_bytes(&self) -> usize {
+        let definitions = self.tables.iter().map(TableDefinition::heap_bytes);
+        size_of_val(&*self.tables) + definitions.sum::<usize>()
+    }
 }
 
 /// The end of a transaction.
@@ -155,6 +153,15 @@ pub struct BlobFailure {
     pub record: Option<BlobOwner>,
     /// What went wrong.
     pub fault: BlobFault,
+}
+
+impl BlobFailure {
+    /// With itself, since events have it in a box.
+    fn heap_bytes(&self) -> usize {
+        let owner = self.record.as_ref();
+        let owner = owner.map_or(0, |owner| owner.key.capacity());
+        size_of::<Self>() + self.file.len() + owner + self.fault.heap_bytes()
+    }
 }
 
 /// A record that refers to a blob.

@@ -37,7 +37,12 @@ impl Receiver {
             items -= 1;
             match self.decoder.next(&mut self.inbox, &mut self.flow.inbound) {
                 Ok(item) => {
-                    if let Some(command) = self.item(item, &mut items) {
+                    let command = if self.session.is_following() {
+                        self.item(item, &mut items)
+                    } else {
+                        self.early_item(item, &mut items)
+                    };
+                    if let Some(command) = command {
                         return Some(command);
                     }
                 }
@@ -67,11 +72,19 @@ impl Receiver {
         None
     }
 
+    /// Before the set-up. Not inlined: later items would be moved once more because this one looks at them.
+    #[cold]
+    #[inline(never)]
+    fn early_item(&mut self, item: Item, items: &mut u32) -> Option<Command> {
+        if self.admits(&item) {
+            self.item(item, items)
+        } else {
+            None
+        }
+    }
+
     #[inline]
     fn item(&mut self, item: Item, items: &mut u32) -> Option<Command> {
-        if !self.admits(&item) {
-            return None;
-        }
         match item {
             Item::Entry(first) => self.run(first, items),
             Item::Oversized { head, size } => self.oversized(head, size),

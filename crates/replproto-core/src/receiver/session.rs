@@ -222,12 +222,7 @@ impl Receiver {
 
     /// What the peer sends must be its turn: nothing is for the application before the peer has said its name and has answered
     /// the subscription, since only these say whose data it is. Gives false if that ended the link.
-    #[inline]
     pub(super) fn admits(&mut self, item: &Item) -> bool {
-        self.session.is_following() || self.admits_early(item)
-    }
-
-    fn admits_early(&mut self, item: &Item) -> bool {
         let what = match item {
             Item::Entry(_) | Item::Oversized { .. } | Item::EndOfBatch(_) => "a batch",
             Item::Chunk(_) => "a blob",
