@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::checksum::checksum;
 use crate::id::Name;
 use crate::time::{Sequence, WallTime};
 
@@ -124,7 +125,7 @@ impl Cursor {
             out.extend_from_slice(copy.table.as_bytes());
             out.extend_from_slice(&copy.after_key);
         }
-        let sum = checksum(&out);
+        let sum = checksum(out.iter().copied());
         out.extend_from_slice(&sum.to_be_bytes());
         out
     }
@@ -139,7 +140,7 @@ impl Cursor {
             .checked_sub(CHECKSUM)
             .ok_or(CursorError::Damaged)?;
         let (body, sum) = bytes.split_at(body_length);
-        if checksum(body).to_be_bytes() != *sum {
+        if checksum(body.iter().copied()).to_be_bytes() != *sum {
             return Err(CursorError::Damaged);
         }
         let mut rest = body;
@@ -190,13 +191,6 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], CursorError> {
     let (taken, left) = rest.split_first_chunk().ok_or(CursorError::Damaged)?;
     *rest = left;
     Ok(*taken)
-}
-
-/// FNV-1a. Each step is a bijection of the state, so a change of any one byte always changes the sum.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Integers of any size, as JavaScript's bigints need them.
 //!
-//! Only what a codec needs: from and to two's complement bytes, decimal text and machine integers. No arithmetic.
+//! Only what a codec and counters need: from and to two's complement bytes, decimal text and numbers, and sums.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -138,6 +138,98 @@ impl BigInt {
     #[must_use]
     pub fn to_u128(&self) -> Option<u128> {
         self.absolute_u128().filter(|_| !self.negative)
+    }
+
+    /// A number that is whole.
+    #[must_use]
+    pub fn from_f64(value: f64) -> Option<Self> {
+        let bits = value.to_bits();
+        let exponent = (bits >> 52 & 0x7ff) as i32;
+        let fraction = bits & ((1 << 52) - 1);
+        // What is below the normal numbers is no whole number but zero.
+        if exponent == 0 {
+            return (fraction == 0).then(Self::default);
+        }
+        if exponent == 0x7ff {
+            return None;
+        }
+        let mantissa = fraction | 1 << 52;
+        let shift = exponent - 1075;
+        if shift < 0 {
+            let is_whole = mantissa.trailing_zeros() as i32 >= -shift;
+            return is_whole.then(|| Self::from_limbs(value < 0.0, [mantissa >> -shift].into()));
+        }
+        let (limbs, rest) = (shift as usize / 64, shift as u32 % 64);
+        let wide = u128::from(mantissa) << rest;
+        let mut all = alloc::vec![0; limbs];
+        all.extend([wide as u64, (wide >> 64) as u64]);
+        Some(Self::from_limbs(value < 0.0, all))
+    }
+
+    /// The nearest number, of two the even one; infinite if it is too large.
+    #[must_use]
+    pub fn to_f64(&self) -> f64 {
+        // Two limbs have more bits than a number; whether anything follows them decides only between two that are equally near.
+        let shift = self.limbs.len().saturating_sub(2);
+        let (low, high) = self.limbs.split_at(shift);
+        let top = high
+            .iter()
+            .rev()
+            .fold(0_u128, |top, limb| top << 64 | u128::from(*limb));
+        let is_more = low.iter().any(|limb| *limb != 0);
+        // The top limb is not zero, so the lowest bit of two is far below what is kept.
+        let mut value = (top | u128::from(is_more)) as f64;
+        for _ in 0..shift {
+            value *= 18_446_744_073_709_551_616.0;
+        }
+        if self.negative { -value } else { value }
+    }
+
+    /// The sum.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        if self.negative == other.negative {
+            let (long, short) = if self.limbs.len() < other.limbs.len() {
+                (&other.limbs, &self.limbs)
+            } else {
+                (&self.limbs, &other.limbs)
+            };
+            let mut carry = false;
+            let mut limbs: Vec<u64> = long
+                .iter()
+                .enumerate()
+                .map(|(place, limb)| {
+                    let (sum, over) = limb.overflowing_add(short.get(place).copied().unwrap_or(0));
+                    let (sum, again) = sum.overflowing_add(u64::from(carry));
+                    carry = over || again;
+                    sum
+                })
+                .collect();
+            limbs.extend(carry.then_some(1));
+            return Self::from_limbs(self.negative, limbs);
+        }
+        let is_larger = self.limbs.len().cmp(&other.limbs.len());
+        let is_larger =
+            is_larger.then_with(|| self.limbs.iter().rev().cmp(other.limbs.iter().rev()));
+        let (large, small) = if is_larger.is_lt() {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        let mut borrow = false;
+        let limbs = large
+            .limbs
+            .iter()
+            .enumerate()
+            .map(|(place, limb)| {
+                let taken = small.limbs.get(place).copied().unwrap_or(0);
+                let (rest, under) = limb.overflowing_sub(taken);
+                let (rest, again) = rest.overflowing_sub(u64::from(borrow));
+                borrow = under || again;
+                rest
+            })
+            .collect();
+        Self::from_limbs(large.negative, limbs)
     }
 }
 

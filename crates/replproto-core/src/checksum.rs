@@ -1,0 +1,11 @@
+//! A checksum of bytes that we store, which also tells short texts from each other.
+
+const START: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0100_0000_01b3;
+
+/// FNV-1a. Each step is a bijection of the state, so a change of any one byte always changes the sum.
+pub(crate) fn checksum(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(START, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(PRIME)
+    })
+}

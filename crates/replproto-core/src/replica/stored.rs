@@ -1,0 +1,290 @@
+//! The memory of a row as bytes, for stores that keep them in a column.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use thiserror::Error;
+
+use super::memory::{History, Known, Memory, Stamp, Window};
+use crate::id::Name;
+use crate::time::WallTime;
+use crate::wire::varint;
+
+const FORMAT: u8 = 1;
+
+/// The bytes are not those of a row's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// They end too early, or go on too long, or say what no memory says.
+    #[error("the bytes of a row's memory are damaged")]
+    Damaged,
+    /// They were written by a newer version of this library.
+    #[error("the memory of a row has format {0}, which this version cannot read")]
+    Format(u8),
+}
+
+impl<F> Memory<F> {
+    /// What is remembered of a row that only ever had puts in order, the last of them this one: what
+    /// [`to_bytes`](Self::to_bytes) gives no bytes for.
+    pub fn plain(stamp: Stamp) -> Self {
+        Self {
+            head: Some(stamp.clone()),
+            base: Some(stamp),
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing is remembered besides the last put: repeating that changes nothing, so its digest is not needed.
+    pub fn is_plain(&self) -> bool {
+        self.head.is_some()
+            && self.head == self.base
+            && !self.is_copied
+            && self.newest.digests.len() <= 1
+            && self.full.digests.len() <= 1
+            && self.newest.stamp.as_ref() <= self.head.as_ref()
+            && self.fields.is_empty()
+            && self.bare.is_none()
+            && self.gone.is_none()
+            && self.moved.is_none()
+            && self.counted.is_empty()
+            && self.forgotten == f64::NEG_INFINITY
+    }
+
+    /// The memory as bytes; none if it is [plain](Self::plain). `amount` appends an amount that was added to a field.
+    pub fn to_bytes(&self, amount: impl Fn(&F, &mut Vec<u8>)) -> Vec<u8> {
+        if self.is_plain() {
+            return Vec::new();
+        }
+        let mut out = Writer {
+            bytes: alloc::vec![FORMAT],
+            names: Vec::new(),
+        };
+        out.stamp(self.head.as_ref());
+        out.stamp(self.base.as_ref());
+        out.bytes.push(u8::from(self.is_copied));
+        out.known(&self.newest);
+        out.known(&self.full);
+        out.stamp(self.bare.as_ref());
+        out.stamp(self.gone.as_ref());
+        out.stamp(self.moved.as_ref());
+        out.float(self.forgotten);
+        out.count(self.counted.len());
+        for (origin, window) in &self.counted {
+            out.name(origin);
+            out.float(window.floor);
+            out.count(window.writes.len());
+            for (version, digest) in &window.writes {
+                out.float(*version);
+                out.digest(*digest);
+            }
+        }
+        out.count(self.fields.len());
+        for (name, history) in &self.fields {
+            out.text(name.as_bytes());
+            out.stamp(history.set.as_ref());
+            out.stamp(history.floor.as_ref());
+            out.count(history.additions.len());
+            for (stamp, value) in &history.additions {
+                out.stamp(Some(stamp));
+                let mut bytes = Vec::new();
+                amount(value, &mut bytes);
+                out.text(&bytes);
+            }
+        }
+        out.bytes
+    }
+
+    /// The reverse of [`Memory::to_bytes`], for a row that was written last by `head`. `amount` reads an amount.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn from_bytes(
+        head: Stamp,
+        bytes: &[u8],
+        amount: impl Fn(&[u8]) -> Option<F>,
+    ) -> Result<Self, MemoryError> {
+        match bytes.first() {
+            None => return Ok(Self::plain(head)),
+            Some(&FORMAT) => {}
+            Some(format) => return Err(MemoryError::Format(*format)),
+        }
+        let mut reader = Reader {
+            rest: &bytes[1..],
+            names: Vec::new(),
+        };
+        let memory = reader.memory(amount).ok_or(MemoryError::Damaged)?;
+        if !reader.rest.is_empty() {
+            return Err(MemoryError::Damaged);
+        }
+        Ok(memory)
+    }
+}
+
+/// Names of origins are written where they come first, and then by their number.
+struct Writer<'a> {
+    bytes: Vec<u8>,
+    names: Vec<&'a Name>,
+}
+
+impl<'a> Writer<'a> {
+    fn count(&mut self, count: usize) {
+        // Every list is bounded by far less.
+        varint::encode(u32::try_from(count).unwrap_or(u32::MAX), &mut self.bytes);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.count(text.len());
+        self.bytes.extend_from_slice(text);
+    }
+
+    fn float(&mut self, value: f64) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn digest(&mut self, digest: u64) {
+        self.bytes.extend_from_slice(&digest.to_be_bytes());
+    }
+
+    fn name(&mut self, name: &'a Name) {
+        if let Some(place) = self.names.iter().position(|known| *known == name) {
+            self.count(place + 1);
+        } else {
+            self.count(self.names.len() + 1);
+            self.text(name.as_bytes());
+            self.names.push(name);
+        }
+    }
+
+    fn stamp(&mut self, stamp: Option<&'a Stamp>) {
+        match stamp {
+            None => self.count(0),
+            Some(stamp) => {
+                self.name(&stamp.origin);
+                self.float(stamp.version.0);
+            }
+        }
+    }
+
+    fn known(&mut self, known: &'a Known) {
+        self.stamp(known.stamp.as_ref());
+        self.count(known.digests.len());
+        for digest in &known.digests {
+            self.digest(*digest);
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    names: Vec<Name>,
+}
+
+impl<'a> Reader<'a> {
+    fn memory<F>(&mut self, amount: impl Fn(&[u8]) -> Option<F>) -> Option<Memory<F>> {
+        let (head, base) = (self.stamp()?, self.stamp()?);
+        let is_copied = self.take::<1>()? == [1];
+        let (newest, full) = (self.known()?, self.known()?);
+        let (bare, gone, moved) = (self.stamp()?, self.stamp()?, self.stamp()?);
+        let forgotten = self.float()?;
+        let mut counted = BTreeMap::new();
+        for _ in 0..self.count()? {
+            let origin = self.name()??;
+            let mut window = Window {
+                floor: self.float()?,
+                writes: Vec::new(),
+            };
+            for _ in 0..self.count()? {
+                window.writes.push((self.float()?, self.digest()?));
+            }
+            counted.insert(origin, window);
+        }
+        let mut fields = BTreeMap::new();
+        for _ in 0..self.count()? {
+            let name = String::from(core::str::from_utf8(self.text()?).ok()?);
+            let (set, floor) = (self.stamp()?, self.stamp()?);
+            let mut additions = Vec::new();
+            for _ in 0..self.count()? {
+                additions.push((self.stamp()??, amount(self.text()?)?));
+            }
+            let history = History {
+                set,
+                additions,
+                floor,
+            };
+            fields.insert(name, history);
+        }
+        Some(Memory {
+            head,
+            base,
+            is_copied,
+            newest,
+            full,
+            fields,
+            bare,
+            gone,
+            moved,
+            counted,
+            forgotten,
+        })
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    fn count(&mut self) -> Option<usize> {
+        let (count, length) = varint::decode(self.rest)?;
+        self.rest = &self.rest[length..];
+        Some(count as usize)
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.count()?;
+        let (text, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    fn float(&mut self) -> Option<f64> {
+        Some(f64::from_be_bytes(self.take()?))
+    }
+
+    fn digest(&mut self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.take()?))
+    }
+
+    /// Inside, `None`: there is no name.
+    fn name(&mut self) -> Option<Option<Name>> {
+        let Some(place) = self.count()?.checked_sub(1) else {
+            return Some(None);
+        };
+        if place == self.names.len() {
+            let name = core::str::from_utf8(self.text()?).ok()?;
+            self.names.push(name.into());
+        }
+        Some(Some(self.names.get(place)?.clone()))
+    }
+
+    fn stamp(&mut self) -> Option<Option<Stamp>> {
+        let Some(origin) = self.name()? else {
+            return Some(None);
+        };
+        Some(Some(Stamp {
+            version: WallTime(self.float()?),
+            origin,
+        }))
+    }
+
+    fn known(&mut self) -> Option<Known> {
+        let stamp = self.stamp()?;
+        let mut digests = Vec::new();
+        for _ in 0..self.count()? {
+            digests.push(self.digest()?);
+        }
+        Some(Known { stamp, digests })
+    }
+}

@@ -1,0 +1,263 @@
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::memory::{ADDITIONS, FIELDS, ORIGINS, WINDOW};
+use super::*;
+use crate::value::Value;
+
+fn number(value: f64) -> Value {
+    Value::Number(value)
+}
+
+fn adding(amount: f64) -> Value {
+    let operation = Value::Text("add".into());
+    Value::Object(vec![
+        ("__op__".into(), operation),
+        ("value".into(), number(amount)),
+    ])
+}
+
+fn object(fields: &[(&str, Value)]) -> Content<Value> {
+    let fields = fields.iter();
+    let fields: Vec<_> = fields
+        .map(|(name, value)| (String::from(*name), value.clone()))
+        .collect();
+    fields.into()
+}
+
+fn entry(version: f64, origin: &str, action: Action<Value>) -> Entry<Value> {
+    let text = alloc::format!("{action:?}");
+    Entry {
+        version: WallTime(version),
+        origin: origin.into(),
+        expires_at: None,
+        digest: digest(0, text.as_bytes(), 0),
+        repeats: false,
+        action,
+    }
+}
+
+fn patch(version: f64, origin: &str, fields: &[(&str, Value)]) -> Entry<Value> {
+    entry(version, origin, Action::Patch(object(fields)))
+}
+
+fn put(version: f64, origin: &str, fields: &[(&str, Value)]) -> Entry<Value> {
+    entry(version, origin, Action::Put(Some(object(fields))))
+}
+
+fn play(entries: &[Entry<Value>]) -> Row<Value> {
+    let mut row = Row::default();
+    for entry in entries {
+        let _ = row.apply(entry);
+    }
+    row
+}
+
+fn shows(row: &Row<Value>, fields: &[(&str, Value)]) -> bool {
+    row.content() == Some(&object(fields))
+}
+
+#[test]
+fn a_late_patch_of_another_field_is_merged_below() {
+    let row = play(&[
+        put(1.0, "a", &[("x", number(0.0)), ("y", number(0.0))]),
+        patch(3.0, "a", &[("x", number(2.0))]),
+        patch(2.0, "b", &[("x", number(1.0)), ("y", number(1.0))]),
+    ]);
+    assert!(
+        shows(&row, &[("x", number(2.0)), ("y", number(1.0))]),
+        "{row:?}"
+    );
+    assert_eq!(row.memory().head().unwrap().version, WallTime(3.0));
+}
+
+#[test]
+fn additions_count_once_and_below_later_values() {
+    let counted = patch(2.0, "a", &[("n", adding(2.0))]);
+    let mut row = play(&[put(1.0, "a", &[("n", number(5.0))]), counted.clone()]);
+    assert!(shows(&row, &[("n", number(7.0))]));
+    assert_eq!(row.apply(&counted), Ok(Effect::Dropped));
+    // A value that was written before the addition, and comes after it.
+    row.apply(&patch(1.5, "b", &[("n", number(100.0))]))
+        .unwrap();
+    assert!(shows(&row, &[("n", number(102.0))]), "{row:?}");
+}
+
+#[test]
+fn what_nobody_knows_is_an_error_and_changes_nothing() {
+    let order = Value::Object(vec![("__op__".into(), Value::Text("multiply".into()))]);
+    let mut row = play(&[put(1.0, "a", &[("n", number(5.0))])]);
+    let unknown = patch(2.0, "a", &[("m", number(1.0)), ("n", order)]);
+    let error = row.apply(&unknown).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the patch asks for the unknown operation "multiply""#
+    );
+    assert!(shows(&row, &[("n", number(5.0))]));
+    assert_eq!(row.memory().head().unwrap().version, WallTime(1.0));
+
+    let mut row = play(&[put(1.0, "a", &[("n", Value::BigInt(5_u64.into()))])]);
+    let error = row
+        .apply(&patch(2.0, "a", &[("n", adding(0.5))]))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the patch adds to the field "n": a bigint takes whole numbers only"#
+    );
+}
+
+#[test]
+fn a_row_that_had_puts_in_order_costs_nothing() {
+    let row = play(&[put(1.0, "a", &[("n", number(1.0))]), put(2.0, "b", &[])]);
+    assert!(bytes(&row).is_empty());
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut row = play(&[put(1.0, "a", &[])]);
+    for step in 0..3_000_u32 {
+        let version = 2.0 + f64::from(step);
+        let origin = alloc::format!("node-{}", step % 100);
+        let field = alloc::format!("f{}", step % 1500);
+        row.apply(&patch(
+            version,
+            &origin,
+            &[("n", adding(1.0)), (&field, number(1.0))],
+        ))
+        .unwrap();
+        assert!(row.memory.fields.len() <= FIELDS);
+        assert!(row.memory.counted.len() <= ORIGINS);
+        for window in row.memory.counted.values() {
+            assert!(window.writes.len() <= WINDOW);
+        }
+        for history in row.memory.fields.values() {
+            assert!(history.additions.len() <= ADDITIONS);
+        }
+    }
+    // All of them were counted, and none is counted again, known or forgotten.
+    assert_eq!(row.fields().unwrap().get("n"), Some(&number(3_000.0)));
+    for step in 0..3_000_u32 {
+        let origin = alloc::format!("node-{}", step % 100);
+        let field = alloc::format!("f{}", step % 1500);
+        let again = patch(
+            2.0 + f64::from(step),
+            &origin,
+            &[("n", adding(1.0)), (&field, number(1.0))],
+        );
+        row.apply(&again).unwrap();
+    }
+    assert_eq!(row.fields().unwrap().get("n"), Some(&number(3_000.0)));
+}
+
+fn bytes(row: &Row<Value>) -> Vec<u8> {
+    row.memory().to_bytes(|amount, out| match amount {
+        Value::Number(amount) => out.extend_from_slice(&amount.to_be_bytes()),
+        other => panic!("{other:?}"),
+    })
+}
+
+/// The row as a store would read it again.
+fn stored(row: &Row<Value>) -> Row<Value> {
+    let Some(head) = row.memory().head().cloned() else {
+        return row.clone();
+    };
+    let memory = Memory::from_bytes(head, &bytes(row), |bytes| {
+        Some(number(f64::from_be_bytes(bytes.try_into().ok()?)))
+    });
+    Row {
+        memory: memory.unwrap(),
+        ..row.clone()
+    }
+}
+
+fn actions() -> impl Strategy<Value = Action<Value>> {
+    let value = prop_oneof![
+        (0..9_i32).prop_map(|it| number(it.into())),
+        (-3..9_i32).prop_map(|it| adding(it.into())),
+    ];
+    let fields = prop::collection::vec((prop::sample::select(vec!["x", "y", "n"]), value), 0..3);
+    let content = fields.prop_map(|fields| object(&fields));
+    prop_oneof![
+        3 => content.clone().prop_map(|content| Action::Put(Some(content))),
+        6 => content.clone().prop_map(Action::Patch),
+        1 => Just(Action::Delete),
+        1 => prop::option::of(content).prop_map(Action::Invalidate),
+        1 => Just(Action::Relocate),
+    ]
+}
+
+/// The log of a record: late entries, ties, several writers, never the same write twice.
+fn logs() -> impl Strategy<Value = Vec<Entry<Value>>> {
+    let one = (
+        0..20_u32,
+        prop::sample::select(vec!["a", "b", "c"]),
+        actions(),
+    );
+    prop::collection::vec(one, 1..12).prop_map(|all| {
+        let mut seen = Vec::new();
+        let mut log = Vec::new();
+        for (version, origin, action) in all {
+            if !seen.contains(&(version, origin)) {
+                seen.push((version, origin));
+                log.push(entry(version.into(), origin, action));
+            }
+        }
+        log
+    })
+}
+
+proptest! {
+    /// Whatever is repeated, how often, and whether the row was stored in between.
+    #[test]
+    fn a_replay_changes_nothing(log in logs(), starts in prop::collection::vec(any::<prop::sample::Index>(), 0..4)) {
+        let row = play(&log);
+        let mut again = row.clone();
+        for start in starts {
+            again = stored(&again);
+            for entry in &log[start.index(log.len())..] {
+                let _ = again.apply(entry);
+            }
+        }
+        prop_assert_eq!(again.content(), row.content());
+        prop_assert_eq!(again.hidden(), row.hidden());
+        prop_assert_eq!(again.memory().head(), row.memory().head());
+    }
+
+    #[test]
+    fn a_replay_that_is_cut_changes_nothing(log in logs(), cuts in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..4)) {
+        // Any part of the log that ends before the place from which it goes on.
+        let mut row = Row::default();
+        for entry in &log {
+            let _ = row.apply(entry);
+        }
+        let mut cut = Row::default();
+        let mut done = 0;
+        for (end, start) in cuts {
+            let end = end.index(log.len() + 1).max(done);
+            for entry in &log[done..end] {
+                let _ = cut.apply(entry);
+            }
+            done = start.index(end + 1);
+            cut = stored(&cut);
+        }
+        for entry in &log[done..] {
+            let _ = cut.apply(entry);
+        }
+        prop_assert_eq!(cut.content(), row.content());
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_another_memory(log in logs(), place in any::<prop::sample::Index>(), change in 1..=255_u8) {
+        let row = play(&log);
+        let mut damaged = bytes(&row);
+        let Some(head) = row.memory().head().cloned().filter(|_| !damaged.is_empty()) else {
+            return Ok(());
+        };
+        let place = place.index(damaged.len());
+        damaged[place] ^= change;
+        let _ = Memory::<Value>::from_bytes(head, &damaged, |_| Some(Value::Null));
+    }
+}
