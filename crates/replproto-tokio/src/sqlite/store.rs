@@ -146,6 +146,7 @@ impl Store {
             )?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.journal.sum_up();
         Ok(())
     }
 
@@ -231,7 +232,7 @@ impl Store {
         self.note_event(change)?;
         let table = self.table_of(change)?;
         match change.kind {
-            RecordKind::Put => self.put(&table, change, change.value_or(NO_VALUE))?,
+            RecordKind::Put => return self.put_within(&table, change, change.value_or(NO_VALUE)),
             RecordKind::Patch => return self.patch(&table, change),
             RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, change)?,
             // Messages and relocations change no record, and later kinds are not known to.
@@ -266,6 +267,20 @@ impl Store {
             Some(_) => Tombstones::remove(&self.connection, table.id, key).map(|()| true),
             None => Ok(true),
         }
+    }
+
+    /// Stores a row that is not too large.
+    fn put_within(
+        &self,
+        table: &DataTable,
+        change: &Change<'_>,
+        value: &str,
+    ) -> rusqlite::Result<Option<Undecodable>> {
+        let limit = self.max_row;
+        if value.len() as u64 > limit {
+            return Ok(Some(Undecodable::TooLarge { limit }));
+        }
+        self.put(table, change, value).map(|()| None)
     }
 
     pub(super) fn put(
@@ -312,7 +327,7 @@ impl Store {
         let mut read = self.connection.prepare_cached(&table.read)?;
         let mut rows = read.query(params![key, LARGE])?;
         let Some(row) = rows.next()? else {
-            return self.put(table, change, changes).map(|()| None);
+            return self.put_within(table, change, changes);
         };
         let version: f64 = row.get(0)?;
         if version > change.version {
@@ -327,7 +342,7 @@ impl Store {
             Err(error) => return not_merged(error).map(Some),
         };
         drop(rows);
-        self.put(table, change, &merged).map(|()| None)
+        self.put_within(table, change, &merged)
     }
 
     fn remove(&mut self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<()> {

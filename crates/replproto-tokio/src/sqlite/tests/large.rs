@@ -8,9 +8,9 @@ use super::*;
 
 const LIMIT: u64 = 4 << 20;
 
-async fn open_limited(file: &TempFile) -> SqliteSink {
+async fn open_limited(file: &TempFile, max_row: u64) -> SqliteSink {
     let options = SqliteOptions {
-        max_row: LIMIT,
+        max_row,
         event_log: true,
         ..options()
     };
@@ -43,7 +43,11 @@ fn text(length: usize) -> Value {
 
 /// Stores the changes, and tells how many of them were passed over.
 async fn store(file: &TempFile, changes: &[Change]) -> u64 {
-    let mut sink = open_limited(file).await;
+    store_within(file, LIMIT, changes).await
+}
+
+async fn store_within(file: &TempFile, max_row: u64, changes: &[Change]) -> u64 {
+    let mut sink = open_limited(file, max_row).await;
     sink.load().await.unwrap();
     sink.begin().await.unwrap();
     let applied = sink.apply(records(changes)).await.unwrap();
@@ -149,7 +153,7 @@ async fn a_copy_keeps_large_rows_that_it_brings_in_an_older_version() {
     ];
     assert_eq!(store(&file, &changes).await, 0);
     for seen in [&["a", "b"][..], &["a"]] {
-        let mut sink = open_limited(&file).await;
+        let mut sink = open_limited(&file, LIMIT).await;
         sink.load().await.unwrap();
         let mut events = vec![schema(PEER), copy_started(Some(seen.len() as f64), false)];
         let brought: Vec<_> = seen
@@ -288,4 +292,20 @@ async fn a_record_that_the_link_passed_over_is_listed_also_without_a_version() {
     let skipped = replica.skipped(&link).unwrap();
     assert_eq!((skipped[0].version, &*skipped[0].key), (0.0, &b"a"[..]));
     assert_eq!(rows(&file, "Dog"), [row("c", r#"{"n":1}"#)]);
+}
+
+#[tokio::test]
+async fn a_limit_below_what_is_decoded_at_once_holds_too() {
+    let file = TempFile::new("low-limit");
+    let changes = [
+        patch_of("a", 1.0, vec![("x", text(900))]),
+        patch_of("a", 2.0, vec![("y", text(900))]),
+        patch_of("b", 1.0, vec![("x", text(1100))]),
+        put("c", 1.0, &[]).with(1, value(vec![("x", text(1100))])),
+        put("d", 1.0, &[]).with(1, value(vec![("x", text(900))])),
+    ];
+    assert_eq!(store_within(&file, 1000, &changes).await, 3);
+    assert_eq!(skipped_errors(&file).len(), 3);
+    let ids: Vec<String> = rows(&file, "Dog").into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [r#""a""#, r#""d""#]);
 }
