@@ -82,6 +82,21 @@ fn a_failure_that_comes_first_answers_all_records_of_the_next_transaction() {
 }
 
 #[test]
+fn i5_a_source_that_is_busy_does_not_say_that_a_blob_is_gone() {
+    for record_first in [true, false] {
+        let mut driver = after_a_blob_that_is_gone();
+        let mut messages = [refer("b", 6.0), Chunk::of(1).error(None, Some(503))];
+        if !record_first {
+            messages.reverse();
+        }
+        driver.feed_all(messages);
+        assert_eq!(driver.persisted().sequence.0, 5.0, "{record_first}");
+        driver.feed(Chunk::of(1).last(b"here again"));
+        assert_eq!(driver.persisted().sequence.0, 6.0, "{record_first}");
+    }
+}
+
+#[test]
 fn the_end_of_a_transfer_that_had_failed_before_answers_nobody() {
     let mut driver = Driver::following(config());
     driver.feed(refer("a", 5.0));

@@ -244,16 +244,24 @@ impl Blobs {
 
     fn source_failed(&mut self, key: Key, fault: BlobFault) -> OnChunk {
         let ends_dead_transfer = self.dropped(&key);
-        match self.blobs.get_mut(&key).map(|blob| &mut blob.state) {
-            Some(State::Ended(_) | State::Saved) => OnChunk::Drop,
-            Some(State::Gone { answers }) => {
-                // For a record that is still to come, unless it only ends what failed before.
-                if !ends_dead_transfer {
-                    *answers = None;
-                }
+        let Some(blob) = self.blobs.get_mut(&key) else {
+            return OnChunk::Failed(self.fail(key, fault, false));
+        };
+        match &mut blob.state {
+            State::Ended(_) | State::Saved => OnChunk::Drop,
+            // It only ends what failed before.
+            State::Gone { .. } if ends_dead_transfer => OnChunk::Drop,
+            // For a record that is still to come.
+            State::Gone { answers } if fault.is_permanent() => {
+                *answers = None;
                 OnChunk::Drop
             }
-            Some(State::Failed) if !fault.is_permanent() => OnChunk::Drop,
+            // That record has to wait for it: the source may have it again later.
+            State::Gone { .. } => {
+                blob.owner = None;
+                OnChunk::Failed(self.fail(key, fault, false))
+            }
+            State::Failed if !fault.is_permanent() => OnChunk::Drop,
             _ => OnChunk::Failed(self.fail(key, fault, false)),
         }
     }
