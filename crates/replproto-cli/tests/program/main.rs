@@ -33,19 +33,24 @@ fn write_messages(path: &Path, messages: &[Vec<u8>]) {
     std::fs::write(path, file).expect("a file that can be written");
 }
 
-fn sample_messages() -> Vec<Vec<u8>> {
-    let nodes = Message::NodeMap {
-        ids: vec![("node-a".into(), 0), ("node-b".into(), 1)],
-        subscribed: Vec::new(),
-    };
-    let structure = Message::TableStructure(TableStructure {
+/// The table of the messages that are looked at.
+fn structure() -> Message {
+    Message::TableStructure(TableStructure {
         definition: TableDefinition {
             table: "Dog".into(),
             ..TableDefinition::default()
         },
         table: 5,
         ..TableStructure::default()
-    });
+    })
+}
+
+fn sample_messages() -> Vec<Vec<u8>> {
+    let nodes = Message::NodeMap {
+        ids: vec![("node-a".into(), 0), ("node-b".into(), 1)],
+        subscribed: Vec::new(),
+    };
+    let structure = structure();
     let value = Value::Object(vec![
         ("name".into(), Value::Text("Rex \"1\"".into())),
         ("weight".into(), Value::Number(12.5)),
@@ -137,14 +142,7 @@ fn inspect_counts() {
 
 #[test]
 fn inspect_passes_over_a_record_that_is_nested_too_deeply() {
-    let structure = Message::TableStructure(TableStructure {
-        definition: TableDefinition {
-            table: "Dog".into(),
-            ..TableDefinition::default()
-        },
-        table: 5,
-        ..TableStructure::default()
-    });
+    let structure = structure();
     let nodes = Message::NodeMap {
         ids: vec![("node-a".into(), 0)],
         subscribed: Vec::new(),

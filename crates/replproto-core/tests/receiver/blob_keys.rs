@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use replproto_core::Input;
 use replproto_core::event::BlobFault;
 
 use crate::driver::{Driver, config};
@@ -23,15 +22,6 @@ fn after_a_blob_that_is_gone() -> Driver {
     driver.feed(gone());
     assert_eq!(driver.persisted().sequence.0, 5.0);
     driver
-}
-
-fn pass_alive(driver: &mut Driver, seconds: u64) {
-    for _ in 0..seconds / 20 {
-        driver.pass(Duration::from_secs(20));
-        if driver.close.is_none() {
-            driver.input(Input::Pong);
-        }
-    }
 }
 
 #[test]
@@ -115,15 +105,15 @@ fn what_was_gone_and_never_comes_again_is_gone_after_the_blob_timeout() {
     driver.feed(refer("a", 5.0));
     driver.feed(gone());
     driver.feed(refer("b", 6.0));
-    pass_alive(&mut driver, 100);
+    driver.pass_alive(100);
     assert_eq!(driver.persisted().sequence.0, 5.0);
-    pass_alive(&mut driver, 40);
+    driver.pass_alive(40);
     assert_eq!(driver.persisted().sequence.0, 6.0);
     assert_eq!((driver.held().count(), driver.gone().count()), (0, 2));
     let last = driver.gone().last().expect("gone");
     assert!(matches!(last.fault, BlobFault::Idle));
     assert_eq!(last.record.as_ref().expect("its record").key, b"b");
-    pass_alive(&mut driver, 2000);
+    driver.pass_alive(2000);
     assert!(driver.close.is_none(), "nothing holds the cursor");
 }
 

@@ -256,16 +256,6 @@ fn a_blob_of_another_size_than_announced_is_held() {
     }
 }
 
-/// Lets time pass on a link whose peer answers pings.
-fn pass_alive(driver: &mut Driver, seconds: u64) {
-    for _ in 0..seconds / 20 {
-        driver.pass(Duration::from_secs(20));
-        if driver.close.is_none() {
-            driver.input(Input::Pong);
-        }
-    }
-}
-
 #[test]
 fn a_transfer_that_stops_is_aborted_after_the_blob_timeout() {
     let mut config = config();
@@ -276,16 +266,16 @@ fn a_transfer_that_stops_is_aborted_after_the_blob_timeout() {
         if has_begun {
             driver.feed(Chunk::of(1).body(b"x"));
         }
-        pass_alive(&mut driver, 100);
+        driver.pass_alive(100);
         assert_eq!(driver.held().count(), 0);
-        pass_alive(&mut driver, 40);
+        driver.pass_alive(40);
         assert_eq!(driver.held().count(), 1);
         assert_eq!(driver.aborts(), u64::from(has_begun));
         assert!(matches!(
             driver.held().next().unwrap().fault,
             BlobFault::Idle
         ));
-        pass_alive(&mut driver, 1000);
+        driver.pass_alive(1000);
         assert_eq!(driver.held().count(), 1);
         assert!(matches!(
             driver.error(),
@@ -305,7 +295,7 @@ fn a_chunk_that_comes_slowly_keeps_its_transfer_alive() {
     driver.feed(Batch::new().put_blobs("k", &[file(1)]).end_at(5.0));
     let message = Chunk::of(1).last(&[7; 40]);
     for at in 0..message.len() {
-        pass_alive(&mut driver, 20);
+        driver.pass_alive(20);
         driver.input(Input::Message {
             bytes: message.slice(at..=at),
             last: at + 1 == message.len(),
@@ -318,11 +308,11 @@ fn a_chunk_that_comes_slowly_keeps_its_transfer_alive() {
 fn a_blob_whose_record_never_comes_is_aborted_as_well() {
     let mut driver = Driver::following(config());
     driver.feed(Chunk::of(1).body(b"x"));
-    pass_alive(&mut driver, 880);
+    driver.pass_alive(880);
     assert_eq!(driver.aborts(), 0);
-    pass_alive(&mut driver, 60);
+    driver.pass_alive(60);
     assert_eq!(driver.aborts(), 1);
-    pass_alive(&mut driver, 2000);
+    driver.pass_alive(2000);
     assert!(driver.close.is_none(), "nothing waits for it");
 }
 
@@ -337,9 +327,9 @@ fn paused_time_does_not_count_as_idle() {
     driver.input(Input::NotReady);
     driver.pass(Duration::from_secs(300));
     driver.input(Input::Ready);
-    pass_alive(&mut driver, 100);
+    driver.pass_alive(100);
     assert_eq!(driver.held().count(), 0);
-    pass_alive(&mut driver, 40);
+    driver.pass_alive(40);
     assert_eq!(driver.held().count(), 1);
 }
 

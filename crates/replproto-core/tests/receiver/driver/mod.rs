@@ -276,6 +276,16 @@ impl Driver {
         self.input(Input::Tick);
     }
 
+    /// The same on a link whose peer answers pings, in seconds.
+    pub(crate) fn pass_alive(&mut self, seconds: u64) {
+        for _ in 0..seconds / 20 {
+            self.pass(Duration::from_secs(20));
+            if self.close.is_none() {
+                self.input(Input::Pong);
+            }
+        }
+    }
+
     fn acknowledge(&mut self) -> bool {
         if self.close.is_some() {
             return false;
