@@ -52,7 +52,7 @@ impl Event {
     pub fn cost(&self) -> u64 {
         let held = match self {
             Self::Records(records) => return OVERHEAD + records.cost(),
-            Self::Schema(schema) => schema.heap_bytes(),
+            Self::Schema(schema) => TableDefinition::size_of_all(&schema.tables),
             Self::Table(table) => table.size(),
             Self::RecordSkipped(skipped) => size_of::<SkippedRecord>() + skipped.key.capacity(),
             Self::EndTransaction(end) => end.cursor.as_ref().map_or(0, Cursor::heap_bytes),
@@ -82,13 +82,6 @@ pub struct Schema {
     pub database: Name,
     /// Its tables, as far as they were asked for.
     pub tables: Arc<[TableDefinition]>,
-}
-
-impl Schema {
-    fn heap_bytes(&self) -> usize {
-        let definitions = self.tables.iter().map(TableDefinition::heap_bytes);
-        size_of_val(&*self.tables) + definitions.sum::<usize>()
-    }
 }
 
 /// The end of a transaction.

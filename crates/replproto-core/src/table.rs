@@ -67,6 +67,11 @@ impl TableDefinition {
             + self.attributes.capacity() * size_of::<Attribute>()
             + texts.sum::<usize>()
     }
+
+    /// Bytes that a list of them takes.
+    pub(crate) fn size_of_all(all: &[Self]) -> usize {
+        size_of_val(all) + all.iter().map(Self::heap_bytes).sum::<usize>()
+    }
 }
 
 /// An attribute of a table.

@@ -123,8 +123,7 @@ impl Context {
 
     /// The peer has described its tables.
     pub(super) fn set_schema(&mut self, tables: &[TableDefinition]) -> Result<(), Beyond> {
-        let definitions = tables.iter().map(TableDefinition::heap_bytes);
-        let size = size_of_val(tables) + definitions.sum::<usize>();
+        let size = TableDefinition::size_of_all(tables);
         self.check(size, self.schema_size)?;
         self.schema_size = size;
         for definition in tables {

@@ -244,26 +244,23 @@ impl Blobs {
 
     fn source_failed(&mut self, key: Key, fault: BlobFault) -> OnChunk {
         let ends_dead_transfer = self.dropped(&key);
-        let Some(blob) = self.blobs.get_mut(&key) else {
-            return OnChunk::Failed(self.fail(key, fault, false));
-        };
-        match &mut blob.state {
-            State::Ended(_) | State::Saved => OnChunk::Drop,
-            // It only ends what failed before.
-            State::Gone { .. } if ends_dead_transfer => OnChunk::Drop,
-            // For a record that is still to come.
-            State::Gone { answers } if fault.is_permanent() => {
-                *answers = None;
-                OnChunk::Drop
+        if let Some(blob) = self.blobs.get_mut(&key) {
+            match &mut blob.state {
+                State::Ended(_) | State::Saved => return OnChunk::Drop,
+                // It only ends what failed before.
+                State::Gone { .. } if ends_dead_transfer => return OnChunk::Drop,
+                // For a record that is still to come.
+                State::Gone { answers } if fault.is_permanent() => {
+                    *answers = None;
+                    return OnChunk::Drop;
+                }
+                // That record has to wait for it: the source may have it again later.
+                State::Gone { .. } => blob.owner = None,
+                State::Failed if !fault.is_permanent() => return OnChunk::Drop,
+                _ => {}
             }
-            // That record has to wait for it: the source may have it again later.
-            State::Gone { .. } => {
-                blob.owner = None;
-                OnChunk::Failed(self.fail(key, fault, false))
-            }
-            State::Failed if !fault.is_permanent() => OnChunk::Drop,
-            _ => OnChunk::Failed(self.fail(key, fault, false)),
         }
+        OnChunk::Failed(self.fail(key, fault, false))
     }
 
     /// Bytes of the chunk's body are handed out. `Some`: they are more or fewer than announced, the transfer has failed and
