@@ -1,6 +1,6 @@
 //! Passwords in addresses that somebody gave all the same: they are never printed.
 
-/// What is shown instead of a user and a password.
+/// The mask for a user and a password.
 const MASK: &str = "***";
 
 /// The text with the user and the password of each address masked: on each line all between `://` and the last `@` after it.

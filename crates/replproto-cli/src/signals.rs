@@ -25,7 +25,7 @@ pub(crate) fn end_on_signals(stop: Stop) -> JoinHandle<()> {
                 signals.next().await;
                 std::process::exit(INTERRUPTED);
             }
-            Err(error) => tracing::warn!(%error, "interrupts end the program at once"),
+            Err(error) => tracing::warn!(%error, "cannot catch interrupts: one ends all at once"),
         }
     })
 }

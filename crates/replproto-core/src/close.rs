@@ -112,7 +112,7 @@ impl CloseReason {
         matches!(self, Self::Shutdown | Self::Drained | Self::DrainTimedOut)
     }
 
-    /// What a person may do about it; `None` if nobody has to, because the end was planned or the next link heals it.
+    /// Advice for the operator; `None` if there is nothing to do, because the end was planned or the next link heals it.
     pub const fn advice(&self) -> Option<&'static str> {
         Some(match self {
             Self::Shutdown | Self::Drained | Self::DrainTimedOut | Self::TransportLost => {

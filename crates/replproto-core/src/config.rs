@@ -74,7 +74,7 @@ impl TableFilter {
     }
 }
 
-/// What the name of a table counts against [`Limits::context`] besides its length, for as long as the link lasts, in bytes:
+/// The cost of a table name against [`Limits::context`] besides its length, for as long as the link lasts, in bytes:
 /// a store makes a table for it, which takes far more than the name.
 pub const TABLE_COST: usize = 4 << 10;
 
@@ -87,7 +87,7 @@ pub struct Limits {
     pub message: u64,
     /// Largest audit entry in bytes. More than [`RECORD_MAX`] makes no sense. An entry is held whole while it is decoded.
     pub record: usize,
-    /// What becomes of one that is larger, up to [`RECORD_MAX`].
+    /// The treatment of a larger one, up to [`RECORD_MAX`].
     #[cfg_attr(feature = "serde", serde(default = "earlier_large_record"))]
     pub large_record: LargeRecord,
     /// Largest command in bytes, without the body of a blob's chunk. A command is held whole while it is decoded.
@@ -111,7 +111,7 @@ pub struct Limits {
 /// ends the link.
 pub const RECORD_MAX: usize = 100_000_000;
 
-/// What becomes of a record that is larger than [`Limits::record`] (`protocol.md` section 15, ruling 32).
+/// The treatment of a record larger than [`Limits::record`] (`protocol.md` section 15, ruling 32).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -125,7 +125,7 @@ pub enum LargeRecord {
     EndLink,
 }
 
-/// What the links of recordings that do not say it did.
+/// The rule of recordings that are older than this option.
 #[cfg(feature = "serde")]
 const fn earlier_large_record() -> LargeRecord {
     LargeRecord::EndLink
@@ -260,7 +260,7 @@ pub struct Timeouts {
     /// How long the application may be not ready.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub not_ready: Duration,
-    /// How long a message that has begun may stay without another byte, not counting paused time. Pings and pongs are no part
+    /// The longest wait for the next byte of a message that has begun, not counting paused time. Pings and pongs are no part
     /// of it. It also bounds how long a link whose peer has stopped may hold more of a [`SharedBudget`](crate::SharedBudget) than
     /// there is; one whose peer goes on, however slowly, holds it until its message is complete.
     #[cfg_attr(

@@ -68,7 +68,7 @@ pub enum Misuse {
     OutOfOrder,
 }
 
-/// Why a record is passed over: it can never be used, but what follows it can.
+/// A record that can never be used. It is passed over, and what follows it is not affected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -144,9 +144,9 @@ pub enum LinkError {
     TooSoon {
         /// Which message of the link, from 0.
         message: u64,
-        /// What it brings.
+        /// Its content.
         what: &'static str,
-        /// What should have come first.
+        /// The message that should have come first.
         missing: &'static str,
     },
     /// A text message, which the protocol does not have.
@@ -186,7 +186,7 @@ impl LinkError {
         })
     }
 
-    /// What a person may do about it.
+    /// Advice for the operator.
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Malformed { .. } | Self::TooSoon { .. } | Self::TextMessage => {
@@ -194,7 +194,7 @@ impl LinkError {
                  something else answers there."
             }
             Self::TooLarge { .. } => {
-                "Each new link meets it again: raise the limit if it is legitimate."
+                "Raise the limit if the data is legitimate: each new link meets it again."
             }
             Self::WrongName { .. } => {
                 "Check the address and the expected name. If the node was replaced on purpose, start over with a new replica."
@@ -293,7 +293,7 @@ impl Watchdog {
         "message",
     ];
 
-    /// What a person may look at, if it fires again and again.
+    /// Advice for the operator, if it fires again and again.
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Silence => "Check the network, and that the publisher does not hang.",

@@ -42,7 +42,7 @@ pub enum Event {
     BlobGone(Box<BlobFailure>),
 }
 
-/// What each event costs besides what it holds: roughly what it takes in a queue.
+/// The fixed cost of an event: roughly its place in a queue.
 pub(crate) const OVERHEAD: u64 = 192;
 
 impl Event {

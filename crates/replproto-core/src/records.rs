@@ -172,7 +172,7 @@ pub(crate) fn admit_head<'a>(
     }
 }
 
-/// What the entry asks for, if it is for us.
+/// The kind of record, if the entry is for us.
 #[inline(always)]
 fn kind(action: Action) -> Result<RecordKind, Skip> {
     let Some(kind) = RecordKind::from_action(action.kind) else {

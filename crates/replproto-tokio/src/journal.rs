@@ -1,4 +1,4 @@
-//! What a link writes to the log: enough to know what goes on, and never a flood, whatever the peer does.
+//! The log lines of a link, bounded by kind: enough to follow it, and never a flood, whatever the peer does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

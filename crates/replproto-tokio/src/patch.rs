@@ -13,7 +13,7 @@ use thiserror::Error;
 /// A patch of more attributes is refused, since each takes far more in memory than in JSON.
 const CHANGES_MAX: usize = 1 << 16;
 
-/// Why a patch cannot be merged.
+/// A patch that cannot be merged.
 #[derive(Debug, Error)]
 pub(crate) enum MergeError {
     /// Somebody else has written the record.
@@ -177,7 +177,7 @@ fn is_special(name: &str) -> bool {
     name.starts_with('$') || name == "__proto__"
 }
 
-/// What a text is, as far as a merge asks.
+/// The shape of a text, as far as a merge asks.
 #[derive(Clone, Copy, Debug)]
 enum Shape<'a> {
     /// An object.

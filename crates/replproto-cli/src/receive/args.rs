@@ -84,7 +84,7 @@ pub(crate) struct ReceiveArgs {
     /// Take records of up to this size; larger ones are passed over, counted and listed. At most 100000000
     #[arg(long, value_name = "BYTES", value_parser = amount, default_value = "16MiB")]
     max_record: u64,
-    /// What becomes of a record larger than --max-record: `skip` it, or `end` the link
+    /// On a record larger than --max-record: `skip` it, or `end` the link
     #[arg(long, value_enum, default_value = "skip")]
     large_record: LargeRecordArg,
     /// Store rows of up to this size as JSON; a larger one is passed over, counted and listed. A patch of a large row takes

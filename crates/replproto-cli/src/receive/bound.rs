@@ -1,4 +1,4 @@
-//! How much memory a link takes at most, for the help.
+//! The memory bound of a link, for the help.
 
 use std::fmt::Write;
 

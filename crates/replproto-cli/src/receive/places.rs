@@ -1,4 +1,4 @@
-//! Where things are kept, and that they can be: a place that cannot be written to is named before anything is done.
+//! The output places. One that cannot be written to is refused before anything is done.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use tempfile::{NamedTempFile, TempDir};
 use super::ReceiveArgs;
 use crate::exit::Failure;
 
-/// Where things are kept.
+/// The output places.
 pub(super) struct Places {
     pub(super) file: PathBuf,
     pub(super) blobs: PathBuf,

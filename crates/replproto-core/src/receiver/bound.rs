@@ -1,4 +1,4 @@
-//! How much memory a link takes at most.
+//! The memory bound of a link.
 
 use super::blobs::{self, CHUNK_OVERHEAD};
 use super::{copying, run, session};
@@ -24,7 +24,7 @@ pub struct MemoryBound {
     pub context: u64,
     /// Chunks of blobs that are out.
     pub blob_bytes: u64,
-    /// What is known of blobs: transfers with the report of their failure, references with the transactions that wait for
+    /// Bookkeeping of blobs: transfers with the report of their failure, references with the transactions that wait for
     /// them, finished ones and failed ones.
     pub blob_keys: u64,
     /// Transactions that are out, with their cursors.
@@ -69,8 +69,8 @@ const WAITING: u64 = 512;
 const FIXED: u64 = 64 << 10;
 
 impl Config {
-    /// What the link takes at most, if the host obeys pauses and feeds messages in parts of at most `part` bytes. What the store
-    /// of the host takes comes on top.
+    /// The most memory that the link takes, if the host obeys pauses and feeds messages in parts of at most `part` bytes. The
+    /// memory of the host's store comes on top.
     pub fn memory_bound(&self, part: u64) -> MemoryBound {
         let (limits, flow) = (&self.limits, &self.flow);
         let of = |count: u64, size: u64| count.saturating_mul(size);

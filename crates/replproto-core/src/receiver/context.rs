@@ -18,7 +18,7 @@ use crate::wire::message::TableStructure;
 
 #[derive(Debug)]
 pub(super) struct Context {
-    /// What all of it may take, in bytes. Nothing is taken in that would be beyond it.
+    /// The limit for all of it, in bytes, checked before anything is stored.
     limit: usize,
     nodes: BTreeMap<u32, Name>,
     nodes_size: usize,
@@ -43,7 +43,7 @@ pub(super) struct Context {
 #[derive(Debug)]
 pub(super) struct Beyond;
 
-/// Why a table cannot be taken in.
+/// A table that cannot be stored.
 #[derive(Debug)]
 pub(super) enum BadTable {
     Beyond,
@@ -90,7 +90,7 @@ impl Context {
         }
     }
 
-    /// How much more fits, when `replaced` bytes go.
+    /// The room left, in bytes, once `replaced` bytes are gone.
     const fn room(&self, replaced: usize) -> usize {
         let kept = self.nodes_size
             + self.tables_size

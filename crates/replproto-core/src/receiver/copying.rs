@@ -98,7 +98,7 @@ impl Copying {
         false
     }
 
-    /// What the end of a batch does to the cursor.
+    /// The step of the cursor at the end of a batch.
     fn batch_ends(&mut self, sequence: Option<Sequence>) -> Advance {
         let Phase::Running {
             identity,

@@ -174,7 +174,7 @@ impl Receiver {
         }
     }
 
-    /// What the peer makes us remember is too much.
+    /// The context is over its limit.
     pub(super) fn beyond_context(&mut self) {
         self.too_many(TooMany {
             what: Oversize::Context,

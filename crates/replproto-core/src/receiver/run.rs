@@ -273,7 +273,7 @@ const fn count_skip(stats: &mut Stats, skip: Skip) {
     }
 }
 
-/// What is told of a record that is passed over: its id too, whole, since a store may have an earlier version of it to keep.
+/// The report of a record that is passed over, with its whole id, since a store may have an earlier version of it to keep.
 fn skipped(record: &Record<'_>, error: RecordError) -> SkippedRecord {
     let version = record.version();
     SkippedRecord {

@@ -331,7 +331,7 @@ fn has_operations<F: Field>(action: &Action<F>) -> bool {
     }
 }
 
-/// What the field's value asks to be added, if it asks for that.
+/// The amount, if the field's value asks for an addition.
 fn addition<F: Field>(value: &F) -> Result<Option<F>, RecordError> {
     match value.request() {
         Request::Value => Ok(None),

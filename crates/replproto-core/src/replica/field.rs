@@ -1,4 +1,4 @@
-//! What the rules have to know of a field's value: whether it asks for an operation, and how additions work.
+//! Operations in the values of fields, and the arithmetic of additions.
 
 use alloc::string::String;
 
@@ -8,10 +8,10 @@ use crate::value::{BigInt, Value};
 
 /// The value of a field, in whatever form a store keeps it.
 pub trait Field: Clone {
-    /// What the value asks for when it stands in a patch (`conflicts.md` section 3).
+    /// The request of the value when it stands in a patch (`conflicts.md` section 3).
     fn request(&self) -> Request<Self>;
 
-    /// What an addition makes of the field; `None`: there is no such field. As in the publishers of 2026 (`conflicts.md`
+    /// The field after an addition; `None`: there was no such field. As in the publishers of 2026 (`conflicts.md`
     /// section 3, the table's last column).
     ///
     /// # Errors
@@ -19,7 +19,7 @@ pub trait Field: Clone {
     fn plus(previous: Option<&Self>, amount: &Self) -> Result<Self, CannotAdd>;
 }
 
-/// What the value of a field asks for: `{"__op__": "add", "value": 5}` is an order, anything else a value.
+/// The request in a field's value: `{"__op__": "add", "value": 5}` is an order, anything else a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request<F> {
     /// The field gets this value.

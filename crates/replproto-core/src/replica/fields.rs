@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// What a record holds.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content<F> {
     /// An object. Nearly all records are.

@@ -1,4 +1,4 @@
-//! What is remembered of a row, besides its value: bounded, whatever the peer sends.
+//! The memory of a row besides its value: bounded, whatever the peer sends.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -53,7 +53,7 @@ impl Ord for Stamp {
     }
 }
 
-/// What is remembered of a row (`conflicts.md` section 5). A row that only ever had puts in order has one stamp and one digest.
+/// The memory of a row (`conflicts.md` section 5). A row that only ever had puts in order has one stamp and one digest.
 #[derive(Clone, Debug)]
 pub struct Memory<F> {
     /// The newest write that was applied.
@@ -158,7 +158,7 @@ impl<F> Memory<F> {
         self.bare = None;
     }
 
-    /// How this write stands to the last full one.
+    /// The order of this write and the last full one.
     pub(super) fn against_base(&self, stamp: &Stamp) -> Ordering {
         self.base
             .as_ref()
@@ -237,7 +237,7 @@ impl Window {
     }
 }
 
-/// What happened to a field since the last full write.
+/// The writes to a field since the last full write.
 #[derive(Clone, Debug)]
 pub(super) struct History<F> {
     /// The newest plain value.

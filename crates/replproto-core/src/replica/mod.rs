@@ -64,17 +64,17 @@ pub struct Entry<F> {
     pub version: WallTime,
     /// The node that wrote it.
     pub origin: Name,
-    /// When the record expires.
+    /// The expiry of the record.
     pub expires_at: Option<WallTime>,
     /// See [`digest`].
     pub digest: u64,
     /// Its transaction writes this record more than once.
     pub repeats: bool,
-    /// What it asks for.
+    /// The action.
     pub action: Action<F>,
 }
 
-/// What an entry asks for (`protocol.md` section 5.1).
+/// The action of an entry (`protocol.md` section 5.1).
 #[derive(Clone, Debug)]
 pub enum Action<F> {
     /// The record becomes this. A put of nothing is a deletion.
@@ -91,12 +91,12 @@ pub enum Action<F> {
     Relocate,
 }
 
-/// What came of an entry.
+/// The outcome of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It is known already, or something newer has made it meaningless: nothing has changed.
     Dropped,
-    /// What the row remembers has changed, and perhaps its value.
+    /// The memory of the row has changed, and perhaps its value.
     Changed,
 }
 
@@ -112,7 +112,7 @@ pub enum RecordError {
     CannotAdd {
         /// The field.
         field: String,
-        /// Why not.
+        /// The reason.
         error: CannotAdd,
     },
 }
@@ -154,7 +154,7 @@ impl<F> Row<F> {
         }
     }
 
-    /// What the record holds; `None` if it is deleted, invalidated, or was never written.
+    /// The content; `None` if it is deleted, invalidated, or was never written.
     pub const fn content(&self) -> Option<&Content<F>> {
         if self.is_shown {
             self.content.as_ref()
@@ -171,7 +171,7 @@ impl<F> Row<F> {
         }
     }
 
-    /// What is left of a record that has been invalidated: a later patch builds on it.
+    /// The rest of a record that has been invalidated: a later patch builds on it.
     pub const fn hidden(&self) -> Option<&Content<F>> {
         if self.is_shown {
             None
@@ -180,12 +180,12 @@ impl<F> Row<F> {
         }
     }
 
-    /// When it expires: as the entry says that changed it last.
+    /// The expiry, from the entry that changed it last.
     pub const fn expires_at(&self) -> Option<WallTime> {
         self.expires_at
     }
 
-    /// What else is remembered of it.
+    /// The memory besides its value.
     pub const fn memory(&self) -> &Memory<F> {
         &self.memory
     }

@@ -26,7 +26,7 @@ pub enum MemoryError {
 }
 
 impl<F> Memory<F> {
-    /// What is remembered of a row that only ever had puts in order, the last of them this one: what
+    /// The memory of a row that only ever had puts in order, the last of them this one: that which
     /// [`to_bytes`](Self::to_bytes) gives no bytes for.
     pub fn plain(stamp: Stamp) -> Self {
         Self {

@@ -22,7 +22,7 @@ const CHUNKS_PER_WRITE: usize = 64;
 /// answers slowly must not make the link begin ever more work.
 const OPERATIONS_IN_FLIGHT: usize = 16;
 
-/// How often is told that a link which is over waits for its store.
+/// Between two log lines about a link that is over and waits for its store.
 const WAIT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// One task for each transfer, so that a slow blob holds up neither the link nor the others. What waits is bounded by the core:

@@ -43,7 +43,7 @@ pub(super) fn cause(reason: &CloseReason, transport: Option<&TransportError>) ->
     }
 }
 
-/// What a person may do about the end of a link.
+/// Advice for the operator about the end of a link.
 pub(super) fn advice(
     reason: &CloseReason,
     transport: Option<&TransportError>,

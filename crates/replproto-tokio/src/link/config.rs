@@ -39,7 +39,8 @@ pub struct LinkConfig {
 }
 
 impl LinkConfig {
-    /// What the link takes at most on behalf of the peer, besides its socket's buffers and what the sink and the blob store take.
+    /// The most memory that the link takes on behalf of the peer. The buffers of its socket, the sink and the blob store come on
+    /// top.
     pub fn memory_bound(&self) -> MemoryBound {
         self.core.memory_bound(MAX_PART)
     }

@@ -1,4 +1,4 @@
-//! How a run comes to its end.
+//! The end of a run.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use thiserror::Error;
 use crate::connect::ConnectError;
 use crate::progress::Snapshot;
 
-/// How a run came to its end.
+/// The end of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunEnd {
-    /// Why it ended.
+    /// The reason.
     pub how: Ended,
-    /// What became of the work in hand, if there was a link. What the sink had not finished is not in it.
+    /// The fate of the work in hand, if there was a link. Work that the sink had not finished is not in it.
     pub report: Option<Report>,
     /// The counters of all links together.
     pub stats: Stats,
-    /// What could be seen last.
+    /// The last snapshot.
     pub snapshot: Snapshot,
 }
 
-/// Why a run ended well.
+/// The reason for which a run ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
@@ -39,7 +39,7 @@ pub enum Ended {
     Shutdown,
 }
 
-/// Why a run cannot go on.
+/// A run that cannot go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError<E: std::error::Error + 'static> {
@@ -50,7 +50,7 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// The sink failed: too often in a row, or when the run was to end.
     #[error("the store failed {tries} times in a row")]
     Sink {
-        /// How often in a row.
+        /// Failures in a row.
         tries: u32,
         /// The last error.
         #[source]

@@ -37,7 +37,7 @@ pub struct RunOptions {
     pub patience: Duration,
     /// How much is put into one storage transaction.
     pub grouping: Grouping,
-    /// How long a storage transaction may wait for the peer, in all, before the sink is asked whether it may do so for as long
+    /// The time that a storage transaction may wait for the peer, in all, before the sink is asked whether it may do so for as long
     /// again ([`Sink::may_wait`](crate::Sink::may_wait)). Another link that writes to the same SQLite file is held up so long at
     /// most; it waits twice as long before it fails.
     pub transaction_wait: Duration,

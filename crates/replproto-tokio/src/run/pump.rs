@@ -43,7 +43,7 @@ struct Group {
     since: Instant,
     /// Records were applied whose transaction has not ended.
     is_partial: bool,
-    /// How long the peer was waited for since the sink was asked whether it may be.
+    /// The time spent waiting for the peer since the sink was last asked.
     waited: Duration,
     ids: Vec<CommitId>,
     cursor: Option<Cursor>,
@@ -114,7 +114,7 @@ enum Next {
     Over,
 }
 
-/// How the work ended.
+/// The end of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worked {
     /// The link is over, and what it brought is kept.

@@ -31,7 +31,7 @@ pub enum SqliteError {
          begins like one)"
     )]
     NotAFile {
-        /// What was given.
+        /// The value given.
         path: PathBuf,
     },
     /// The file cannot be opened or created.
@@ -122,7 +122,7 @@ pub enum SqliteError {
     TooManyTables {
         /// The file.
         path: PathBuf,
-        /// How many it can have.
+        /// The most it can have.
         limit: i64,
     },
     /// A table's name is longer than any that a publisher should have.
@@ -136,7 +136,7 @@ pub enum SqliteError {
         path: PathBuf,
         /// The length of the name, in bytes.
         length: usize,
-        /// What it can be at most.
+        /// The largest value.
         limit: usize,
     },
     /// Any other error of SQLite.
@@ -233,7 +233,7 @@ impl SqliteError {
     }
 }
 
-/// What is refused before SQLite is asked, on its way through code that has only SQLite's errors.
+/// A refusal of our own, before SQLite is asked, on its way through code that has only SQLite's errors.
 #[derive(Clone, Copy, Debug, Error)]
 pub(super) enum Refusal {
     #[error("too many tables")]

@@ -234,7 +234,7 @@ impl Store {
     }
 }
 
-/// How many bytes a value takes as JSON; none if it is not there.
+/// The length of a value as JSON, in bytes; 0 if there is none.
 fn json_length(value: Option<RawValue<'_>>, limit: u64) -> Result<u64, Undecodable> {
     let Some(value) = value else {
         return Ok(0);
@@ -243,7 +243,7 @@ fn json_length(value: Option<RawValue<'_>>, limit: u64) -> Result<u64, Undecodab
     length.ok_or(Undecodable::TooLarge { limit })
 }
 
-/// What comes of a patch that cannot be merged: a record is passed over, or somebody else has written to the file.
+/// The outcome of a patch that cannot be merged: a record is passed over, or somebody else has written to the file.
 pub(super) fn not_merged(error: MergeError) -> rusqlite::Result<Undecodable> {
     match error {
         MergeError::TooManyChanges => Ok(Undecodable::TooManyChanges),

@@ -43,7 +43,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// What a row can be at most: SQLite takes no more than 1,000,000,000 bytes with all of the row's columns.
+    /// The largest row: SQLite takes no more than 1,000,000,000 bytes with all of the row's columns.
     pub const ROW_MAX: u64 = 900_000_000;
 
     /// Options without a log of events.

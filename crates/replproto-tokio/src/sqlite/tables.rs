@@ -204,14 +204,14 @@ fn register(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<
     Ok((id, sql_name))
 }
 
-/// How many replicated tables one file can hold: SQLite keeps its schema in memory, 5 KiB or so for a table of ours, and goes
+/// The most replicated tables of one file: SQLite keeps its schema in memory, 5 KiB or so for a table of ours, and goes
 /// through all of it for each new one.
 pub(super) const TABLES_MAX: i64 = 4096;
 
 /// Longest name of a replicated table, in bytes. Those of publishers are far shorter.
 pub(super) const NAME_BYTES_MAX: usize = 1024;
 
-/// How much of a name is part of the SQL name, in bytes: it is in each statement.
+/// The part of a name that goes into the SQL name, in bytes: it is in each statement.
 const SQL_NAME_BYTES_MAX: usize = 128;
 
 /// A name for an SQL table, the best ones first: its own name, the name with its database, then numbered ones. SQLite does

@@ -8,7 +8,7 @@ use crate::id::Name;
 
 use super::transfer::Transfer;
 
-/// What tells one blob from another. A transfer id alone does not: a peer may use it again for another file.
+/// The identity of a blob. A transfer id alone is not enough: a peer may use it again for another file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::receiver) struct Key {
     file: Name,

@@ -30,14 +30,14 @@ use transfer::Transfer;
 pub(super) use transfer::{CHUNK_OVERHEAD, Released, copied};
 pub use tries::BlobTries;
 
-/// What a blob that is known takes at most: its place in the order, which is half empty, its file's name, a reference, and the
+/// The most that a known blob takes: its place in the order, which is half empty, its file's name, a reference, and the
 /// first record that refers to it.
 pub(super) const KEY: u64 = 1024;
 
-/// What its transfer takes besides.
+/// The same with a transfer.
 pub(super) const TRANSFER: u64 = KEY + 512;
 
-/// What a blob that has failed takes in the counts of failures.
+/// The size of an entry in the counts of failures.
 pub(super) const TRY: u64 = 256;
 
 /// The longest file id in bytes. The protocol's are hexadecimal numbers.
@@ -59,7 +59,7 @@ pub(super) struct Failure {
     pub(super) is_gone: bool,
     /// Transactions that need not wait for it any more.
     pub(super) settled: Vec<u64>,
-    /// What the store has given up by itself.
+    /// Charges of a transfer that the store has given up by itself.
     pub(super) released: Released,
 }
 
@@ -577,7 +577,7 @@ impl Blobs {
     }
 }
 
-/// What the store is told. `None`: it knows, since the fault is its own.
+/// The reason given to the store. `None`: the fault is its own.
 const fn abort_reason(fault: &BlobFault) -> Option<AbortReason> {
     match fault {
         BlobFault::Idle => Some(AbortReason::Idle),

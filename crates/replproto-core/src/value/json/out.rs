@@ -1,4 +1,4 @@
-//! Where JSON goes: into memory, as far as there is room for it, into pieces, or nowhere, only to be measured.
+//! Targets of JSON: into memory, as far as there is room for it, into pieces, or nowhere, only to be measured.
 
 use alloc::string::String;
 use core::fmt;
@@ -7,7 +7,7 @@ use crate::value::ValueError;
 
 /// Takes JSON.
 pub(crate) trait Out {
-    /// Why it takes no more.
+    /// The reason to take no more.
     type Error: From<ValueError>;
 
     /// Takes the next text.
@@ -55,7 +55,7 @@ impl Out for String {
     }
 }
 
-/// Why an [`Out`] of a certain size takes no more.
+/// The end of an [`Out`] of a certain size.
 pub(crate) enum Stop {
     Value(ValueError),
     /// It has no more room.
@@ -133,7 +133,7 @@ impl Out for Limited<'_> {
     }
 }
 
-/// How much is collected before a piece is given away.
+/// The size of a piece, in bytes.
 const PIECE: usize = 16 << 10;
 
 /// Gives it away in pieces.

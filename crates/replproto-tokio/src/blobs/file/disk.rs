@@ -60,7 +60,7 @@ impl Disk {
         self.step(Step::Write(path, bytes), || file.write_all(bytes))
     }
 
-    /// What is not needed to read the bytes may be left out.
+    /// Metadata that is not needed to read the bytes may be left out.
     pub(super) fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
         self.step(Step::SyncFile(path), || file.sync_data())
     }

@@ -14,7 +14,7 @@ use super::{BlobFileError, During, UNFINISHED, UNFINISHED_SUFFIX};
 /// The lock file in the folder of unfinished files.
 pub(super) const LOCK: &str = "lock";
 
-/// How long to wait for another user that has the folder for itself, and how long that is nothing to speak of.
+/// The longest wait for another user that has the folder for itself, and the wait that is not logged.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
