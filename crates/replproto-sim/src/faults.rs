@@ -50,6 +50,8 @@ pub enum Fault {
     LostTable,
     /// Some blobs are gone at the source for ever.
     Gone,
+    /// A blob is said to be gone, and comes after all for a later record.
+    Revived,
     /// The publisher uses the id of a transfer again for another file.
     SharedTransfers,
     /// The application commits nothing before its blobs are saved.
@@ -78,7 +80,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Split,
         Self::Cut,
         Self::Crash,
@@ -100,6 +102,7 @@ impl Fault {
         Self::Mute,
         Self::LostTable,
         Self::Gone,
+        Self::Revived,
         Self::SharedTransfers,
         Self::Gate,
         Self::FailingCommits,
@@ -138,6 +141,7 @@ impl Fault {
             Self::Mute => "mute",
             Self::LostTable => "lost_table",
             Self::Gone => "gone",
+            Self::Revived => "revived",
             Self::SharedTransfers => "shared_transfers",
             Self::Gate => "gate",
             Self::FailingCommits => "failing_commits",

@@ -95,10 +95,14 @@ impl Transfers {
         };
         let mut hangs = false;
         let is_gone = faults.has(Fault::Gone) && Source::is_gone(file);
+        let is_away = faults.has(Fault::Revived) && rng.chance(300);
+        let is_refused = is_gone || is_away;
         if is_gone {
             struck.add(Fault::Gone);
+        } else if !is_away && self.refused.contains_key(&file) {
+            struck.add(Fault::Revived);
         }
-        let last = if is_gone {
+        let last = if is_refused {
             self.refuse(file, version);
             let kind = rng.below(3) as usize;
             chunk(
@@ -136,7 +140,7 @@ impl Transfers {
             id,
             chunks,
             hangs,
-            is_refused: is_gone,
+            is_refused,
         });
         id
     }

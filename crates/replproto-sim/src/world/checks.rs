@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use replproto_core::Name;
 use replproto_core::event::{BlobFailure, BlobFault};
 use replproto_core::wire::Message;
+use replproto_core::{AbortReason, BlobId, Name};
 
 use super::World;
 use crate::faults::{Fault, Faults};
@@ -88,6 +88,17 @@ impl World {
             !is_gone || self.checks.is_busy || links.len() >= tries || comes_no_more,
             || format!("blob {} is gone after {} links", failure.file, links.len()),
         )
+    }
+
+    /// A link counts a failure when it drops what has come, and may end before it hands out the event that says so.
+    pub(super) fn note_abort(&mut self, blob: BlobId, why: AbortReason) {
+        let host = self.host.as_ref();
+        let file = host.and_then(|host| host.blobs.get(&blob)?.file);
+        if let Some(file) = file.filter(|_| why != AbortReason::Close) {
+            let file = Name::from(file.to_string().as_str());
+            let links = self.checks.failed_on.entry(file).or_default();
+            links.insert(self.epoch);
+        }
     }
 
     pub(super) fn has_converged(&self) -> bool {

@@ -150,7 +150,10 @@ impl World {
             Command::Event(event) => return self.queue(event),
             Command::OpenBlob { blob, file, .. } => self.open_blob(blob, &file),
             Command::BlobChunk { blob, bytes, last } => self.blob_chunk(blob, &bytes, last),
-            Command::AbortBlob { blob, .. } => self.abort_blob(blob),
+            Command::AbortBlob { blob, why } => {
+                self.note_abort(blob, why);
+                self.abort_blob(blob);
+            }
             Command::Pause(_) if self.faults.has(Fault::NotReady) => {
                 // Most of all while there are several other reasons.
                 let reasons = self
