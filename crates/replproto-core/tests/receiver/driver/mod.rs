@@ -240,7 +240,7 @@ impl Driver {
     /// Everything that can be done at this moment.
     #[track_caller]
     pub(crate) fn run(&mut self) {
-        for _ in 0..10_000_000 {
+        for _ in 0..1_000_000 {
             if let Some(command) = self.receiver.poll_command() {
                 self.observe(command);
                 self.check();
