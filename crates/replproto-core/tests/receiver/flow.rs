@@ -363,6 +363,27 @@ fn a_silent_peer_ends_the_link_only_while_it_could_be_heard() {
 }
 
 #[test]
+fn a_peer_that_stays_silent_after_a_pause_ends_the_link() {
+    let mut driver = Driver::following(config());
+    driver.pass(Duration::from_secs(50));
+    driver.input(Input::NotReady);
+    driver.pass(Duration::from_secs(50));
+    driver.input(Input::Ready);
+    assert!(!driver.receiver.is_paused());
+    // No byte comes any more, and the whole limit counts from the end of the pause.
+    driver.pass(Duration::from_secs(59));
+    assert!(driver.close.is_none());
+    driver.pass(Duration::from_secs(2));
+    assert!(matches!(
+        driver.error(),
+        LinkError::TimedOut {
+            watchdog: Watchdog::Silence,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn a_message_that_comes_with_a_late_wake_up_proves_the_peer_alive() {
     let mut driver = Driver::following(config());
     driver.now = driver.now.after(Duration::from_secs(100));

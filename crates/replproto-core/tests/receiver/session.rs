@@ -108,6 +108,36 @@ fn only_the_answer_to_our_request_ends_the_set_up() {
 }
 
 #[test]
+fn pauses_neither_use_up_nor_renew_the_time_for_the_set_up() {
+    let mut config = config();
+    config.flow.consumer.high.items = 1;
+    let mut driver = Driver::connected(config, Start::At(Sequence(1.0)));
+    driver.feed(wire::node_name("peer"));
+    let mut waited = 0;
+    while driver.close.is_none() && waited < 300 {
+        driver.auto.consume = false;
+        while !driver.is_paused_for(PauseReason::ConsumerQueue) {
+            driver.feed(wire::schema(None));
+        }
+        driver.pass(Duration::from_secs(100));
+        assert!(driver.close.is_none(), "nothing was waited for");
+        driver.auto.consume = true;
+        driver.run();
+        assert!(!driver.receiver.is_paused());
+        driver.pass(Duration::from_secs(10));
+        waited += 10;
+    }
+    assert!(matches!(
+        driver.error(),
+        LinkError::TimedOut {
+            watchdog: Watchdog::Setup,
+            ..
+        }
+    ));
+    assert_eq!(waited, 150);
+}
+
+#[test]
 fn a_link_that_is_never_connected_has_a_deadline() {
     let mut driver = Driver::unconnected(config(), Start::Copy, 1);
     let deadline = driver.receiver.poll_timeout().expect("a deadline");
@@ -124,6 +154,8 @@ fn the_names_of_tables_and_origins_become_part_of_the_request() {
     for (filter, by_default, names) in [
         (TableFilter::All, true, vec![]),
         (TableFilter::Only(vec!["Dog".into()]), false, vec!["Dog"]),
+        // Nothing is wanted yet, which is no wish to end.
+        (TableFilter::Only(vec![]), false, vec![]),
         (TableFilter::Except(vec!["Cat".into()]), true, vec!["Cat"]),
     ] {
         let mut config = config();
