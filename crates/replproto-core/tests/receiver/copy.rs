@@ -76,6 +76,20 @@ fn a_copy_stores_its_progress_and_ends_once_all_is_durable() {
 }
 
 #[test]
+fn only_rows_move_the_cursor_during_a_copy() {
+    let mut driver = copying();
+    for expected in [None, Some("a")] {
+        driver.feed(Batch::new().end_at(100.0));
+        driver.feed(wire::sequence_update(150.0));
+        driver.pass(Duration::from_millis(2));
+        assert_eq!(copy_key(&driver).as_deref(), expected);
+        assert_eq!(driver.persisted().sequence, Sequence(0.0));
+        driver.feed(Batch::new().put("a").end());
+    }
+    assert!(driver.close.is_none() && driver.confirmed.is_empty());
+}
+
+#[test]
 fn a_copy_waits_for_its_blobs_and_only_for_them() {
     let mut driver = copying();
     driver.feed(Batch::new().put_blobs("a", &[file(1)]).end());
