@@ -280,6 +280,21 @@ fn a_drain_finishes_what_is_in_hand_and_confirms_it() {
 }
 
 #[test]
+fn a_drain_waits_for_a_blob_that_is_being_saved_even_if_no_record_does() {
+    let mut driver = Driver::following(config());
+    driver.auto.save = false;
+    driver.feed(Chunk::of(1).last(b"whole"));
+    let deadline = driver.now.after(Duration::from_secs(300));
+    driver.input(Input::Drain { deadline });
+    assert!(driver.close.is_none());
+    let blob = driver.blob("1");
+    driver.save(blob);
+    driver.run();
+    assert_eq!(driver.close.as_ref().unwrap().reason, CloseReason::Drained);
+    assert_eq!(driver.aborts(), 0);
+}
+
+#[test]
 fn a_drain_does_not_wait_for_bytes_that_are_not_read_any_more() {
     let mut driver = Driver::following(config());
     driver.feed(Batch::new().put_blobs("a", &[file(1)]).end_at(5.0));
