@@ -190,6 +190,7 @@ impl Sink for JsonFile {
         // Rule: what the link has skipped is counted by the link.
         Ok(Applied {
             skipped: self.state.skipped - before - skipped_by_link,
+            ..Applied::default()
         })
     }
 

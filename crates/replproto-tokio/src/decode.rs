@@ -2,6 +2,8 @@
 
 use replproto_core::Record;
 use replproto_core::key::{self, KeyError};
+#[cfg(feature = "sqlite")]
+use replproto_core::replica::RecordError;
 use replproto_core::value::{JsonStyle, ValueError};
 use thiserror::Error;
 
@@ -20,6 +22,9 @@ pub(crate) enum Undecodable {
     #[cfg(feature = "sqlite")]
     #[error("the patch has too many attributes to be merged")]
     TooManyChanges,
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Refused(#[from] RecordError),
 }
 
 /// Appends the id as tagged JSON and the value as JSON, nothing for a value that is not there, and tells the length of the id.
@@ -87,19 +92,4 @@ impl Decoded {
         self.id = text;
         Ok(())
     }
-
-    /// The value, or what stands for a value that is not there.
-    pub(crate) fn value_or(&self, absent: &'static str) -> &str {
-        if self.value.is_empty() {
-            absent
-        } else {
-            &self.value
-        }
-    }
 }
-
-/// What a put without a value leaves.
-pub(crate) const NO_VALUE: &str = "null";
-
-/// What a patch without a value changes.
-pub(crate) const NO_CHANGES: &str = "{}";

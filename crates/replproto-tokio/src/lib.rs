@@ -50,6 +50,7 @@ mod driver;
 #[cfg(all(doc, not(doctest)))] // To be read: they are built and tested elsewhere.
 pub mod examples;
 mod journal;
+mod json;
 mod latency;
 mod link;
 mod memory;
@@ -92,7 +93,7 @@ pub use record::Recorder;
 pub use replproto_core as core;
 pub use run::{Ended, Grouping, RunEnd, RunError, RunOptions, Stop, run};
 pub use scope::Scope;
-pub use sink::{Applied, Sink, Stored};
+pub use sink::{Applied, Doubts, Sink, Stored};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{
     Replica, ReplicaLink, ReplicaRow, ReplicaTable, SkippedRow, SqliteError, SqliteOptions,

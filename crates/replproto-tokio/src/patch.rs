@@ -1,128 +1,118 @@
-//! Patches, on JSON text: attributes are replaced one level deep, and what is inside them keeps its exact text.
+//! The attributes of records as JSON text: they are replaced one level deep, and what is inside them keeps its exact text.
 //!
-//! A row may be far larger than the patch: it is read from front to back and written on in pieces, and only the attributes
-//! of the patch are kept in memory.
+//! A row may be far larger than what changes in it: it is read from front to back and written on in pieces, and only the
+//! attributes that change are kept in memory.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use thiserror::Error;
+
+use crate::json::Json;
 
 /// A patch of more attributes is refused, since each takes far more in memory than in JSON.
-const CHANGES_MAX: usize = 1 << 16;
+pub(crate) const ATTRIBUTES_MAX: usize = 1 << 16;
 
-/// A patch that cannot be merged.
-#[derive(Debug, Error)]
-pub(crate) enum MergeError {
-    /// Somebody else has written the record.
-    #[error(transparent)]
-    NotJson(#[from] serde_json::Error),
-    /// The patch has too many attributes.
-    #[error("the patch has more than {CHANGES_MAX} attributes")]
-    TooManyChanges,
+/// The attributes of an object, each once, in order; `None`: it is no object. `text` is JSON as
+/// [`RawValue::write_json`](replproto_core::value::RawValue::write_json) writes it.
+pub(crate) fn attributes(text: &str) -> Option<Vec<(String, Json)>> {
+    let mut at = HashMap::new();
+    let mut all: Vec<(String, Json)> = Vec::new();
+    let is_object = each_attribute(text, |name, value| match at.get(name) {
+        Some(&index) => {
+            let (_, known): &mut (_, Json) = &mut all[index];
+            *known = Json::new(value);
+        }
+        None => {
+            at.insert(name.to_owned(), all.len());
+            all.push((name.to_owned(), Json::new(value)));
+        }
+    });
+    matches!(is_object, Ok(true)).then_some(all)
 }
 
-/// The record after the patch.
-///
-/// Both are JSON as [`RawValue::write_json`](replproto_core::value::RawValue::write_json) writes it. The attributes of the
-/// patch replace those of the record. A patch of something that is no object replaces it, and a patch that is no object
-/// leaves an object as it is.
+/// How many attributes an object has, as far as `ATTRIBUTES_MAX`.
+pub(crate) fn has_too_many(text: &str) -> bool {
+    // Each takes six bytes at least.
+    text.len() / 6 > ATTRIBUTES_MAX && {
+        let mut count = 0;
+        matches!(each_attribute(text, |_, _| count += 1), Ok(true)) && count > ATTRIBUTES_MAX
+    }
+}
+
+/// Shows each attribute of an object, in order, and tells whether it is one.
 ///
 /// # Errors
-/// One of the texts is not JSON, or the patch is too large.
-pub(crate) fn merge(record: &str, patch: &str) -> Result<String, MergeError> {
-    let merge = Merge::new(record, patch)?;
-    let mut merged = String::with_capacity(record.len() + patch.len());
-    merge.write(|piece| merged.push_str(piece))?;
+/// The text is no JSON.
+pub(crate) fn each_attribute<'a>(
+    text: &'a str,
+    take: impl FnMut(&str, &'a str),
+) -> Result<bool, serde_json::Error> {
+    let shape = Shape::of(text)?;
+    shape.each(take)?;
+    Ok(shape.has_attributes())
+}
+
+/// The record after some of its attributes have got these values; those that it did not have come last. Of a record that is no
+/// object nothing is left.
+///
+/// # Errors
+/// The record is no JSON.
+pub(crate) fn merge(record: &str, changes: &[(String, Json)]) -> Result<String, serde_json::Error> {
+    let mut merged = String::with_capacity(record.len());
+    Merge::new(record, changes)?.write(|piece| merged.push_str(piece))?;
     Ok(merged)
 }
 
 /// A merge that has not been written.
 #[derive(Debug)]
 pub(crate) struct Merge<'a> {
-    record: &'a str,
-    /// `None`: one of the two is the result.
-    attributes: Option<Attributes<'a>>,
-}
-
-#[derive(Debug)]
-struct Attributes<'a> {
     record: Shape<'a>,
-    /// The attributes of the patch, in their order.
-    changes: Vec<(String, &'a str)>,
-    at: HashMap<String, usize>,
+    changes: &'a [(String, Json)],
+    at: HashMap<&'a str, usize>,
     /// The result is a list of pairs.
     as_list: bool,
 }
 
 impl<'a> Merge<'a> {
-    /// Looks through both.
-    pub(crate) fn new(record: &'a str, patch: &'a str) -> Result<Self, MergeError> {
-        let (record_shape, patch_shape) = (Shape::of(record)?, Shape::of(patch)?);
-        if !record_shape.has_attributes() || !patch_shape.has_attributes() {
-            let is_replaced = !record_shape.has_attributes();
-            return Ok(Self {
-                record: if is_replaced { patch } else { record },
-                attributes: None,
-            });
-        }
-        let mut changes = Vec::new();
-        let mut at = HashMap::new();
-        let mut is_too_long = false;
-        patch_shape.each(|name, value| {
-            is_too_long |= changes.len() == CHANGES_MAX;
-            if !is_too_long {
-                at.insert(name.to_owned(), changes.len());
-                changes.push((name.to_owned(), value));
-            }
-        })?;
-        if is_too_long {
-            return Err(MergeError::TooManyChanges);
-        }
-        let as_list =
-            matches!(record_shape, Shape::List(_)) || matches!(patch_shape, Shape::List(_));
-        let mut attributes = Attributes {
-            record: record_shape,
+    /// Looks through the record.
+    pub(crate) fn new(
+        record: &'a str,
+        changes: &'a [(String, Json)],
+    ) -> Result<Self, serde_json::Error> {
+        let names = changes.iter().map(|(name, _)| name.as_str());
+        let mut merge = Self {
+            record: Shape::of(record)?,
             changes,
-            at,
+            at: names.zip(0..).collect(),
             as_list: false,
         };
-        if as_list {
-            // Only if a name asks for it: the patch may be a list because of a name that it repeats.
-            attributes.as_list = attributes.has_special_name()?;
-        }
-        Ok(Self {
-            record,
-            attributes: Some(attributes),
-        })
+        // Only if a name asks for it: a record may have been a list because of one that it has no more.
+        merge.as_list = merge.has_special_name()?;
+        Ok(merge)
     }
 
     /// The length of the result, in bytes.
     #[cfg(any(test, feature = "sqlite"))]
-    pub(crate) fn length(&self) -> Result<u64, MergeError> {
+    pub(crate) fn length(&self) -> Result<u64, serde_json::Error> {
         let mut length = 0;
         self.write(|piece| length += piece.len() as u64)?;
         Ok(length)
     }
 
-    /// Gives the result away in pieces. A value of the record or of the patch is one piece.
-    pub(crate) fn write(&self, mut give: impl FnMut(&str)) -> Result<(), MergeError> {
-        let Some(attributes) = &self.attributes else {
-            give(self.record);
-            return Ok(());
-        };
-        let (open, between, after, close) = if attributes.as_list {
+    /// Gives the result away in pieces. A value of the record or of a change is one piece.
+    pub(crate) fn write(&self, mut give: impl FnMut(&str)) -> Result<(), serde_json::Error> {
+        let (open, between, after, close) = if self.as_list {
             ("{\"$object\":[", ",", "]", "]}")
         } else {
             ("{", ":", "", "}")
         };
-        let before = if attributes.as_list { "[" } else { "" };
+        let before = if self.as_list { "[" } else { "" };
         give(open);
         let mut is_first = true;
         let mut error = None;
-        attributes.each(|name, value| {
+        self.each(|name, value| {
             if !std::mem::take(&mut is_first) {
                 give(",");
             }
@@ -136,36 +126,35 @@ impl<'a> Merge<'a> {
             }
         })?;
         give(close);
-        error.map_or(Ok(()), |error| Err(error.into()))
+        error.map_or(Ok(()), Err)
     }
-}
 
-impl<'a> Attributes<'a> {
-    /// Those of the result: of the record those that the patch does not have, in their places those that it has, and the
-    /// rest of the patch.
+    /// Those of the result: of the record those that do not change, in their places those that do, and the rest of the changes.
     fn each(&self, mut take: impl FnMut(&str, &'a str)) -> Result<(), serde_json::Error> {
         let mut is_done = vec![false; self.changes.len()];
         self.record.each(|name, value| match self.at.get(name) {
             None => take(name, value),
             Some(&index) if !is_done[index] => {
                 is_done[index] = true;
-                take(name, self.changes[index].1);
+                take(name, self.changes[index].1.as_str());
             }
             // A name that the record repeats.
             Some(_) => {}
         })?;
-        for (index, (name, value)) in self.changes.iter().enumerate() {
-            // The last one of several of the same name counts.
-            if !is_done[index] && self.at.get(name) == Some(&index) {
-                take(name, value);
+        for ((name, value), is_done) in self.changes.iter().zip(is_done) {
+            if !is_done {
+                take(name, value.as_str());
             }
         }
         Ok(())
     }
 
     fn has_special_name(&self) -> Result<bool, serde_json::Error> {
-        let mut found = false;
-        self.each(|name, _| found |= is_special(name))?;
+        // A record that is written as an object has none.
+        let mut found = self.changes.iter().any(|(name, _)| is_special(name));
+        if matches!(self.record, Shape::List(_)) {
+            self.each(|name, _| found |= is_special(name))?;
+        }
         Ok(found)
     }
 }
@@ -263,10 +252,10 @@ impl<'de> Deserialize<'de> for Pair<'de> {
 
 #[cfg(test)]
 mod tests {
-    use super::merge;
+    use super::*;
 
-    fn merged(record: &str, patch: &str) -> String {
-        merge(record, patch).unwrap()
+    fn merged(record: &str, changes: &str) -> String {
+        merge(record, &attributes(changes).unwrap()).unwrap()
     }
 
     #[test]
@@ -306,11 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_object_is_replaced_and_replaces_nothing() {
+    fn a_value_that_is_no_object_is_replaced_and_has_no_attributes() {
         assert_eq!(merged("[1,2]", r#"{"a":1}"#), r#"{"a":1}"#);
         assert_eq!(merged(r#"{"$bigint":"5"}"#, r#"{"a":1}"#), r#"{"a":1}"#);
-        assert_eq!(merged(r#"{"a":1}"#, "null"), r#"{"a":1}"#);
-        assert_eq!(merged("1", "2"), "2");
+        for value in ["null", "2", "[1]", r#"{"$date":5}"#] {
+            assert_eq!(attributes(value), None);
+        }
     }
 
     #[test]
@@ -333,38 +323,35 @@ mod tests {
 
     #[test]
     fn what_is_written_in_pieces_has_the_length_that_was_told() {
-        for (record, patch) in [
+        for (record, changes) in [
             (r#"{"a":1,"b":{"c":[1,2]}}"#, r#"{"b":null,"d":"\u00e9"}"#),
             (r#"{"$object":[["$a",1],["b",2]]}"#, r#"{"b":3}"#),
             ("5", r#"{"a":1}"#),
-            (r#"{"a":1}"#, "5"),
         ] {
-            let merge = super::Merge::new(record, patch).unwrap();
-            assert_eq!(merge.length().unwrap(), merged(record, patch).len() as u64);
+            let changes_of = attributes(changes).unwrap();
+            let merge = Merge::new(record, &changes_of).unwrap();
+            assert_eq!(
+                merge.length().unwrap(),
+                merged(record, changes).len() as u64
+            );
         }
     }
 
     #[test]
-    fn a_patch_of_very_many_attributes_is_refused() {
+    fn very_many_attributes_are_too_many() {
         let attributes = |count: usize| {
             let list: Vec<String> = (0..count).map(|at| format!("\"a{at}\":0")).collect();
             format!("{{{}}}", list.join(","))
         };
-        let (many, more) = (
-            attributes(super::CHANGES_MAX),
-            attributes(super::CHANGES_MAX + 1),
-        );
-        assert_eq!(merged("{}", &many), many);
-        assert!(matches!(
-            merge("{}", &more),
-            Err(super::MergeError::TooManyChanges)
-        ));
+        let (many, more) = (attributes(ATTRIBUTES_MAX), attributes(ATTRIBUTES_MAX + 1));
+        assert!(!has_too_many(&many) && has_too_many(&more));
+        // A row may have any number.
         assert_eq!(merged(&more, r#"{"a0":0}"#), more);
     }
 
     #[test]
     fn text_that_is_not_json_is_an_error() {
-        assert!(merge("{", "{}").is_err());
-        assert!(merge("{}", r#"{"a":}"#).is_err());
+        assert!(merge("{", &[]).is_err());
+        assert_eq!(attributes(r#"{"a":}"#), None);
     }
 }

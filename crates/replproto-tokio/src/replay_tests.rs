@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use replproto_core::replica::RETENTION;
 use replproto_core::{Event, StoredCursor};
 
 use crate::testing::{
@@ -166,7 +167,10 @@ impl Log {
             }
             let new = match (change.action, old) {
                 (1, _) | (5, None) => Some(text),
-                (5, Some(old)) => Some(crate::patch::merge(&old, &text).unwrap()),
+                (5, Some(old)) => {
+                    let changes = crate::patch::attributes(&text).unwrap();
+                    Some(crate::patch::merge(&old, &changes).unwrap())
+                }
                 _ => None,
             };
             states.push((change.version, new));
@@ -264,7 +268,8 @@ async fn follow_to_the_end(kept: &impl Kept, seed: u64) {
             let mut events = records(&[delete("new", 9999.0)]);
             events.push(end(Some(999.0)));
             sink.apply(events).await.unwrap();
-            sink.commit(Some(at(999.0))).await.unwrap();
+            let late = 9999.0 + RETENTION.as_millis() as f64;
+            sink.commit(Some(at(late))).await.unwrap();
             reader.look(&history, &kept.read());
             kept.close(sink).await;
             break;

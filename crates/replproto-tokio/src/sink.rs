@@ -1,5 +1,8 @@
 //! Where events become durable.
 
+use std::ops::AddAssign;
+
+use replproto_core::replica::Doubt;
 use replproto_core::{Cursor, Event, StoredCursor};
 
 /// A store that keeps what one link brings: the boundary between a driver and the application.
@@ -120,4 +123,42 @@ pub struct Applied {
     /// [`Input::Skipped`](replproto_core::Input::Skipped). [`Event::RecordSkipped`] is not counted here: the link has
     /// done so.
     pub skipped: u64,
+    /// Entries after which a row may not be the publisher's.
+    pub doubts: Doubts,
+}
+
+impl Applied {
+    /// Counts a record: one that was passed over, or whether its row is in doubt.
+    pub(crate) fn add<E>(&mut self, done: &Result<Option<Doubt>, E>) {
+        match done {
+            Ok(None) => {}
+            Ok(Some(doubt)) => self.doubts.add(*doubt),
+            Err(_) => self.skipped += 1,
+        }
+    }
+}
+
+impl AddAssign for Applied {
+    fn add_assign(&mut self, more: Self) {
+        self.skipped += more.skipped;
+        for (sum, more) in self.doubts.0.iter_mut().zip(more.doubts.0) {
+            *sum += more;
+        }
+    }
+}
+
+/// How many entries of each class of [`Doubt`] there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubts([u64; Doubt::ALL.len()]);
+
+impl Doubts {
+    /// One more.
+    pub const fn add(&mut self, doubt: Doubt) {
+        self.0[doubt as usize] += 1;
+    }
+
+    /// Each class, and how many entries of it there were.
+    pub fn iter(&self) -> impl Iterator<Item = (Doubt, u64)> {
+        Doubt::ALL.into_iter().zip(self.0)
+    }
 }

@@ -1,9 +1,7 @@
 //! One vector: the entries of a record, and what they come to.
 
-use std::collections::HashMap;
-
 use replproto_core::WallTime;
-use replproto_core::replica::{Action, Content, Entry, Fields, Row, Stamp, digest};
+use replproto_core::replica::{Action, Content, ContentHash, Entry, Fields, Row, Stamp, Writes};
 use replproto_core::value::Value;
 use replproto_tests::tagged;
 use serde_json::Value as Json;
@@ -12,7 +10,7 @@ pub(crate) struct Vector {
     pub(crate) name: String,
     kind: String,
     copies: Vec<Copied>,
-    entries: Vec<Entry<Value>>,
+    entries: Vec<Entry<Content<Value>>>,
     /// The places in `entries` from which the log comes once more.
     replays: Vec<usize>,
     additions: String,
@@ -33,24 +31,21 @@ impl Vector {
         let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
         let starts: Vec<usize> = list("transactions").iter().map(index).collect();
         let all = list("entries");
-        let mut seen: HashMap<String, u32> = HashMap::new();
+        let mut writes = Writes::default();
         let entries = all.iter().enumerate().map(|(place, json)| {
             if starts.contains(&place) {
-                seen.clear();
+                writes.end_transaction();
             }
-            let begins = starts.iter().rev().find(|start| **start <= place);
-            let ends = starts.iter().find(|start| **start > place);
-            let is_alone = begins == Some(&place) && *ends.unwrap_or(&all.len()) == place + 1;
             let bytes = tagged::ordered(&json["value"]).to_string();
             let kind = json["type"].as_str().expect("a type");
-            let times = seen.entry(format!("{kind} {bytes}")).or_default();
-            *times += 1;
+            let content = || ContentHash::new(kind.as_bytes()[0]).with(bytes.as_bytes());
+            let write = writes.note(("t", b"k"), true, content);
             Entry {
                 version: version(json),
                 origin: origin(json),
                 expires_at: expiry(json),
-                digest: digest(kind.as_bytes()[0], bytes.as_bytes(), *times - 1),
-                repeats: !is_alone,
+                digest: write.digest,
+                repeats: write.repeats,
                 action: action(kind, json.get("value")),
             }
         });
@@ -169,7 +164,7 @@ fn value_of(content: &Content<Value>) -> Value {
     }
 }
 
-fn action(kind: &str, value: Option<&Json>) -> Action<Value> {
+fn action(kind: &str, value: Option<&Json>) -> Action<Content<Value>> {
     match kind {
         "put" => Action::Put(content(value)),
         "patch" => Action::Patch(content(value).unwrap_or_else(|| Content::from(Vec::new()))),

@@ -1,333 +1,358 @@
 //! The rules, one entry at a time.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::field::{Field, Request};
-use super::fields::{Content, Fields};
-use super::memory::Stamp;
-use super::{Action, Effect, Entry, RecordError, Row};
+use super::memory::{Memory, Stamp};
+use super::{Action, Change, Current, Doubt, Effect, Entry, Outcome, Payload, RecordError};
 use crate::time::WallTime;
 
-impl<F: Field> Row<F> {
-    /// Applies an entry of the log.
+impl<F: Field> Memory<F> {
+    /// Applies an entry of the log: says what becomes of the row, and remembers it.
     ///
-    /// Idempotent: the log again, from any earlier place, ends with the same row.
+    /// Idempotent: the log again, from the beginning of any earlier transaction, ends with the same row and memory.
     ///
     /// # Errors
-    /// The entry cannot be carried out. The row is as it was.
-    pub fn apply(&mut self, entry: &Entry<F>) -> Result<Effect, RecordError> {
+    /// The entry cannot be carried out. The memory is as it was.
+    pub fn apply<P: Payload<Field = F>>(
+        &mut self,
+        entry: &Entry<P>,
+        row: &impl Current<F>,
+    ) -> Result<Outcome<F>, RecordError> {
         let stamp = Stamp {
             version: entry.version,
             origin: entry.origin.clone(),
         };
-        let is_counted = entry.repeats || has_operations(&entry.action);
+        // A put that is laid below newer patches carries out operations too: it is the last full write then, so it is known.
+        let has_operations =
+            matches!(&entry.action, Action::Patch(value) if value.may_have_operations());
+        let is_counted = entry.repeats || has_operations;
         if self.is_known(entry, &stamp, is_counted) {
-            return Ok(Effect::Dropped);
+            return Ok(Outcome::dropped());
         }
-        let step = match &entry.action {
+        let mut outcome = match &entry.action {
             Action::Put(None) | Action::Delete => self.delete(&stamp),
-            Action::Put(Some(content)) => self.put(content, entry, &stamp)?,
-            Action::Patch(content) => self.patch(content, entry, &stamp)?,
-            Action::Invalidate(left) => self.invalidate(left.clone(), &stamp),
-            Action::Message => self.message(entry.expires_at, &stamp),
+            Action::Put(Some(value)) => self.put(value, entry, row, &stamp)?,
+            Action::Patch(value) => self.patch(value, entry, row, &stamp)?,
+            Action::Invalidate(_) => self.invalidate(&stamp),
+            Action::Message => self.message(entry.expires_at, row, &stamp),
             Action::Relocate => self.relocate(&stamp),
         };
-        self.remember(entry.digest, &stamp, step, is_counted);
-        Ok(match step {
-            Step::Superseded => Effect::Dropped,
-            Step::Applied => Effect::Changed,
-        })
+        if is_counted {
+            self.count(&stamp, entry.digest);
+        }
+        self.prune();
+        if entry.repeats {
+            outcome.effect.doubt.get_or_insert(Doubt::SameTransaction);
+        }
+        Ok(outcome)
     }
 
-    /// Takes a row of a base copy: the publisher's own state. It wins unless what is here is newer.
-    pub fn apply_copied(
-        &mut self,
-        content: Option<Content<F>>,
-        expires_at: Option<WallTime>,
-        stamp: &Stamp,
-    ) -> Effect {
-        if self.memory.is_below_head(stamp) {
-            return Effect::Dropped;
+    /// Takes a row of a base copy: the publisher's own state. It wins unless what is here is newer; gives whether it does.
+    pub fn apply_copied(&mut self, stamp: &Stamp) -> bool {
+        if self.is_below_head(stamp) {
+            return false;
         }
-        self.is_shown = content.is_some();
-        self.content = content;
-        self.expires_at = expires_at;
-        self.memory.rebase(stamp, true);
-        self.memory.head = Some(stamp.clone());
-        self.memory.newest = Default::default();
-        self.memory.full = Default::default();
-        Effect::Changed
+        self.rebase(stamp, true);
+        self.head = Some(stamp.clone());
+        true
     }
 
     /// Whether the entry was met before.
-    fn is_known(&self, entry: &Entry<F>, stamp: &Stamp, is_counted: bool) -> bool {
-        let memory = &self.memory;
-        // Neither is told by what it left behind: something late may have come after it.
-        let is_repeated = match entry.action {
-            Action::Invalidate(_) => memory.gone.as_ref().is_some_and(|gone| stamp <= gone),
-            Action::Relocate => memory.moved.as_ref().is_some_and(|moved| stamp <= moved),
-            _ => false,
+    fn is_known<P>(&self, entry: &Entry<P>, stamp: &Stamp, is_counted: bool) -> bool {
+        let is_first = !entry.repeats;
+        let is_behind = |last: &Option<Stamp>| {
+            let order = last.as_ref().map(|last| stamp.cmp(last));
+            order == Some(Ordering::Less) || is_first && order == Some(Ordering::Equal)
         };
-        (is_counted && memory.has_counted(stamp, entry.digest))
-            || memory.knows(stamp, entry.digest)
-            || is_repeated
-    }
-
-    fn remember(&mut self, digest: u64, stamp: &Stamp, step: Step, is_counted: bool) {
-        let memory = &mut self.memory;
-        if is_counted {
-            memory.count(stamp, digest);
-        }
-        if memory
-            .newest
-            .stamp
-            .as_ref()
-            .is_none_or(|newest| newest <= stamp)
-        {
-            memory.newest.set(stamp);
-            memory.newest.add(digest);
-        }
-        if memory.base.as_ref() == Some(stamp) && !matches!(step, Step::Superseded) {
-            if memory.full.stamp.as_ref() == Some(stamp) {
-                memory.full.add(digest);
-            } else if memory.newest.stamp.as_ref() == Some(stamp) {
-                memory.full = memory.newest.clone();
-            } else {
-                memory.full.set(stamp);
-                memory.full.add(digest);
+        let is_past = match entry.action {
+            // Neither is told by what it left behind: something late may have come after it.
+            Action::Invalidate(_) => is_behind(&self.gone),
+            Action::Relocate => is_behind(&self.moved),
+            Action::Message => false,
+            // The first write of a transaction that made the last full write, and whose others are known one by one; or that
+            // full write below something newer.
+            Action::Put(_) | Action::Patch(_) | Action::Delete => {
+                let is_base = self.base.as_ref() == Some(stamp) && !self.is_copied;
+                is_base && !is_counted && !self.is_plain()
             }
-        }
-        memory.prune();
+        };
+        is_past || is_counted && self.has_counted(stamp, entry.digest)
     }
 
     /// Whether something newer has made it meaningless.
     fn is_superseded(&self, stamp: &Stamp) -> bool {
-        match self.memory.against_base(stamp) {
+        match self.against_base(stamp) {
             Ordering::Less => true,
-            Ordering::Equal => self.memory.is_copied,
+            Ordering::Equal => self.is_copied,
             Ordering::Greater => false,
         }
     }
 
-    fn put(
+    /// Of a copied row nobody knows which older writes it contains.
+    fn superseded(&self) -> Outcome<F> {
+        let mut outcome = Outcome::dropped();
+        outcome.effect.doubt = self.is_copied.then_some(Doubt::AcrossCopy);
+        outcome
+    }
+
+    /// Publishers decide such ties by what they stored last.
+    fn is_tie(&self, stamp: &Stamp) -> bool {
+        let is_tie = |other: &Stamp| other.version == stamp.version && other.origin != stamp.origin;
+        self.head.as_ref().is_some_and(is_tie)
+    }
+
+    fn put<P: Payload<Field = F>>(
         &mut self,
-        content: &Content<F>,
-        entry: &Entry<F>,
+        value: &P,
+        entry: &Entry<P>,
+        row: &impl Current<F>,
         stamp: &Stamp,
-    ) -> Result<Step, RecordError> {
-        // The last full write once more, below something newer: a row that only ever had puts does not remember its digest.
-        let is_base = self.memory.base.as_ref() == Some(stamp);
-        let is_again = is_base && !entry.repeats && self.memory.head.as_ref() != Some(stamp);
-        if is_again || self.is_superseded(stamp) {
-            return Ok(Step::Superseded);
+    ) -> Result<Outcome<F>, RecordError> {
+        if self.is_superseded(stamp) {
+            return Ok(self.superseded());
         }
-        let memory = &self.memory;
-        let has_newer = memory.bare.as_ref().is_some_and(|bare| bare > stamp)
-            || memory
+        let has_newer = self.bare.as_ref().is_some_and(|bare| bare > stamp)
+            || self
                 .fields
                 .values()
                 .any(|history| history.is_newer_than(stamp));
-        if has_newer {
-            self.content = self.below_newer(content, stamp)?;
-            let memory = &mut self.memory;
-            memory.base = Some(stamp.clone());
-            memory.is_copied = false;
-            memory.fields.retain(|_, history| history.forget(stamp));
+        let is_after = |other: &Option<Stamp>| other.as_ref().is_some_and(|other| other > stamp);
+        let doubt = if has_newer {
+            Some(Doubt::LatePut)
+        } else if is_after(&self.gone) {
+            Some(Doubt::BelowInvalidation)
         } else {
-            self.content = Some(content.clone());
-            self.memory.rebase(stamp, false);
-        }
-        self.is_shown = true;
-        self.expires_at = entry.expires_at;
-        self.memory.raise(stamp);
-        Ok(Step::Applied)
+            self.is_tie(stamp).then_some(Doubt::EqualVersions)
+        };
+        let change = if has_newer {
+            let change = self.below_newer(value, row, stamp)?;
+            self.base = Some(stamp.clone());
+            self.is_copied = false;
+            self.fields.retain(|_, history| history.forget(stamp));
+            change
+        } else {
+            self.rebase(stamp, false);
+            Change::Replace
+        };
+        self.raise(stamp);
+        Ok(Outcome {
+            change,
+            expires_at: Some(entry.expires_at),
+            effect: Effect {
+                is_dropped: false,
+                doubt,
+            },
+        })
     }
 
     /// A late put: the fields of newer patches stay, and so do those that only the row has (`conflicts.md` section 2.1).
-    fn below_newer(
+    fn below_newer<P: Payload<Field = F>>(
         &self,
-        put: &Content<F>,
+        value: &P,
+        row: &impl Current<F>,
         stamp: &Stamp,
-    ) -> Result<Option<Content<F>>, RecordError> {
-        let Content::Object(put) = put else {
-            return Ok(self.content.clone());
+    ) -> Result<Change<F>, RecordError> {
+        let Some(fields) = value.fields() else {
+            return Ok(Change::Show);
         };
-        let mut fields = self.object();
-        for (name, value) in put.iter() {
-            let history = self.memory.fields.get(name);
-            let set = history.and_then(|history| history.set.as_ref());
-            if set.is_some_and(|set| set > stamp) {
+        let mut row = Amounts::new(&fields, row)?;
+        let mut set = Vec::new();
+        for (name, value) in fields {
+            let history = self.fields.get(&name);
+            if history.is_some_and(|history| history.is_set_after(stamp)) {
                 continue;
             }
             // What a put holds as data is carried out here, as the publisher does it.
-            if let Some(amount) = addition(value)? {
-                let sum = plus(name, fields.get(name), &amount)?;
-                fields.set(name, sum);
-                continue;
-            }
-            let floor = history.and_then(|history| history.floor.as_ref());
-            if floor.is_some_and(|floor| floor > stamp) {
-                continue;
-            }
-            let additions = history.map_or(&[][..], |history| history.after(stamp));
-            fields.set(name, plus_all(name, value.clone(), additions)?);
+            let value = match addition(&value)? {
+                Some(amount) => plus(&name, row.take(&name), &amount)?,
+                None if history.is_some_and(|history| history.is_cut_after(stamp)) => continue,
+                None => {
+                    let additions = history.map_or(&[][..], |history| history.after(stamp));
+                    plus_all(&name, value, additions)?
+                }
+            };
+            set.push((name, value));
         }
-        Ok(Some(Content::Object(fields)))
+        Ok(Change::Set(set))
     }
 
-    fn patch(
+    fn patch<P: Payload<Field = F>>(
         &mut self,
-        content: &Content<F>,
-        entry: &Entry<F>,
+        value: &P,
+        entry: &Entry<P>,
+        row: &impl Current<F>,
         stamp: &Stamp,
-    ) -> Result<Step, RecordError> {
+    ) -> Result<Outcome<F>, RecordError> {
         if self.is_superseded(stamp) {
-            return Ok(Step::Superseded);
+            return Ok(self.superseded());
         }
-        let none = Fields::default();
-        let patch = match content {
-            Content::Object(patch) => patch,
-            Content::Other(_) => &none,
-        };
+        let fields = value.fields().unwrap_or_default();
+        let is_empty = fields.is_empty();
         // It changes no field by which it could be told that it comes again.
-        if patch.is_empty() && self.memory.bare.as_ref().is_some_and(|bare| bare >= stamp) {
-            return Ok(Step::Superseded);
+        if is_empty && self.bare.as_ref().is_some_and(|bare| bare >= stamp) {
+            return Ok(Outcome::dropped());
         }
         // Everything that can fail comes first.
-        let mut fields = self.object();
-        let mut steps = alloc::vec::Vec::new();
-        for (name, value) in patch.iter() {
-            let history = self.memory.fields.get(name);
-            let set = history.and_then(|history| history.set.as_ref());
-            let amount = addition(value)?;
-            if set.is_some_and(|set| set > stamp) {
+        let mut current = Amounts::new(&fields, row)?;
+        let mut set = Vec::new();
+        let mut amounts = Vec::new();
+        for (name, value) in fields {
+            let history = self.fields.get(&name);
+            let amount = addition(&value)?;
+            if history.is_some_and(|history| history.is_set_after(stamp)) {
                 continue;
             }
-            if let Some(amount) = amount {
-                let sum = plus(name, fields.get(name), &amount)?;
-                fields.set(name, sum);
-                steps.push((name, Some(amount)));
-                continue;
-            }
-            // This very write again; or one that is older than additions of which only the sum is known.
-            let is_again = !entry.repeats && set == Some(stamp);
-            let floor = history.and_then(|history| history.floor.as_ref());
-            if is_again || floor.is_some_and(|floor| floor > stamp) {
-                continue;
-            }
-            let additions = history.map_or(&[][..], |history| history.after(stamp));
-            fields.set(name, plus_all(name, value.clone(), additions)?);
-            steps.push((name, None));
-        }
-        let is_late = self.memory.is_below_head(stamp);
-        let has_changed = !steps.is_empty();
-        for (name, amount) in steps {
-            let history = self.memory.fields.entry(name.into()).or_default();
-            if let Some(amount) = amount {
-                history.add(stamp, amount);
+            let value = if let Some(amount) = &amount {
+                plus(&name, current.take(&name), amount)?
             } else {
-                let newer = history.after(stamp).to_vec();
-                history.additions = newer;
-                history.set = Some(stamp.clone());
-                history.floor = None;
+                // This very write again; or one that is older than additions of which only the sum is known.
+                let is_again =
+                    !entry.repeats && history.is_some_and(|it| it.set.as_ref() == Some(stamp));
+                if is_again || history.is_some_and(|history| history.is_cut_after(stamp)) {
+                    continue;
+                }
+                let additions = history.map_or(&[][..], |history| history.after(stamp));
+                plus_all(&name, value, additions)?
+            };
+            set.push((name, value));
+            amounts.push(amount);
+        }
+        let doubt = self.is_tie(stamp).then_some(Doubt::EqualVersions);
+        let has_changed = !set.is_empty();
+        for ((name, _), amount) in set.iter().zip(amounts) {
+            let history = self.fields.entry(name.clone()).or_default();
+            match amount {
+                Some(amount) => history.add(stamp, amount),
+                None => history.set(stamp),
             }
         }
-        if has_changed || matches!(self.content, Some(Content::Object(_))) {
-            self.content = Some(Content::Object(fields));
+        self.raise(stamp);
+        if is_empty {
+            self.bare = Some(stamp.clone());
         }
-        self.memory.raise(stamp);
-        if patch.is_empty() {
-            self.memory.bare = Some(stamp.clone());
-            if self.content.is_none() {
-                return Ok(Step::Applied);
-            }
-        } else if is_late && !has_changed {
-            return Ok(Step::Applied);
-        }
-        self.is_shown = true;
-        self.expires_at = entry.expires_at;
-        Ok(Step::Applied)
+        let is_shown = has_changed || is_empty && row.is_there();
+        Ok(Outcome {
+            change: if has_changed {
+                Change::Set(set)
+            } else if is_shown {
+                Change::Show
+            } else {
+                Change::Keep
+            },
+            expires_at: is_shown.then_some(entry.expires_at),
+            effect: Effect {
+                is_dropped: false,
+                doubt,
+            },
+        })
     }
 
-    fn delete(&mut self, stamp: &Stamp) -> Step {
-        if self.memory.is_below_head(stamp) || self.is_superseded(stamp) {
-            return Step::Superseded;
+    fn delete(&mut self, stamp: &Stamp) -> Outcome<F> {
+        if self.is_below_head(stamp) || self.is_superseded(stamp) {
+            return Outcome::dropped();
         }
-        self.content = None;
-        self.is_shown = false;
-        self.expires_at = None;
-        self.memory.rebase(stamp, false);
-        self.memory.raise(stamp);
-        Step::Applied
+        let doubt = self.is_tie(stamp).then_some(Doubt::EqualVersions);
+        self.rebase(stamp, false);
+        self.raise(stamp);
+        let mut outcome = Outcome::changed(Change::Remove, None);
+        outcome.effect.doubt = doubt;
+        outcome
     }
 
     /// Not a full write: what is older may still come in on top of it.
-    fn invalidate(&mut self, left: Option<Content<F>>, stamp: &Stamp) -> Step {
-        if self.memory.is_below_head(stamp) || self.is_superseded(stamp) {
-            return Step::Superseded;
+    fn invalidate(&mut self, stamp: &Stamp) -> Outcome<F> {
+        if self.is_below_head(stamp) || self.is_superseded(stamp) {
+            return Outcome::dropped();
         }
-        self.content = left;
-        self.is_shown = false;
-        self.expires_at = None;
-        self.memory.is_copied = false;
-        self.memory.gone = Some(stamp.clone());
-        self.memory.raise(stamp);
-        Step::Applied
+        self.is_copied = false;
+        self.gone = Some(stamp.clone());
+        self.raise(stamp);
+        Outcome::changed(Change::Hide, None)
     }
 
     /// It changes no value, but a publisher forgets that the record was invalidated.
-    fn message(&mut self, expires_at: Option<WallTime>, stamp: &Stamp) -> Step {
-        let head = self.memory.head.as_ref();
+    fn message(
+        &self,
+        expires_at: Option<WallTime>,
+        row: &impl Current<F>,
+        stamp: &Stamp,
+    ) -> Outcome<F> {
+        let head = self.head.as_ref();
         // It has the row's version: an older one comes from a replay.
         let is_current = head.is_some_and(|head| stamp.version >= head.version);
-        if !is_current || self.content.is_none() {
-            return Step::Superseded;
+        if !is_current || !row.is_there() {
+            return Outcome::dropped();
         }
-        self.is_shown = true;
-        self.expires_at = expires_at;
-        Step::Applied
+        Outcome::changed(Change::Show, expires_at)
     }
 
-    fn relocate(&mut self, stamp: &Stamp) -> Step {
-        self.memory.moved = Some(stamp.clone());
-        let Some(head) = &self.memory.head else {
-            return Step::Applied;
-        };
-        if stamp <= head {
-            return Step::Superseded;
+    fn relocate(&mut self, stamp: &Stamp) -> Outcome<F> {
+        self.moved = Some(stamp.clone());
+        if self.head.as_ref().is_none_or(|head| stamp <= head) {
+            return Outcome::dropped();
         }
-        self.is_shown = self.content.is_some();
-        self.expires_at = None;
-        self.memory.raise(stamp);
-        Step::Applied
+        self.raise(stamp);
+        Outcome::changed(Change::Show, None)
+    }
+}
+
+impl<F> Outcome<F> {
+    const fn dropped() -> Self {
+        Self {
+            change: Change::Keep,
+            expires_at: None,
+            effect: Effect {
+                is_dropped: true,
+                doubt: None,
+            },
+        }
     }
 
-    /// The fields that a patch builds on: none, if the row is no object.
-    fn object(&self) -> Fields<F> {
-        match &self.content {
-            Some(Content::Object(fields)) => fields.clone(),
-            None | Some(Content::Other(_)) => Fields::default(),
+    const fn changed(change: Change<F>, expires_at: Option<WallTime>) -> Self {
+        Self {
+            change,
+            expires_at: Some(expires_at),
+            effect: Effect {
+                is_dropped: false,
+                doubt: None,
+            },
         }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// Something newer stands above it.
-    Superseded,
-    Applied,
+/// The fields of the row that are added to.
+struct Amounts<F> {
+    fields: Vec<(String, Option<F>)>,
 }
 
-/// Whether replaying it could count twice.
-fn has_operations<F: Field>(action: &Action<F>) -> bool {
-    match action {
-        Action::Put(Some(Content::Object(fields))) | Action::Patch(Content::Object(fields)) => {
-            fields
-                .iter()
-                .any(|(_, value)| !matches!(value.request(), Request::Value))
+impl<F: Field> Amounts<F> {
+    fn new(fields: &[(String, F)], row: &impl Current<F>) -> Result<Self, RecordError> {
+        let mut names = Vec::new();
+        for (name, value) in fields {
+            if addition(value)?.is_some() {
+                names.push(name.as_str());
+            }
         }
-        _ => false,
+        let mut fields = Vec::new();
+        if !names.is_empty() {
+            let values = row.fields(&names);
+            fields.extend(names.into_iter().map(String::from).zip(values));
+            fields.reverse();
+        }
+        Ok(Self { fields })
+    }
+
+    /// The field with this name: they are taken in the order in which the entry names them.
+    fn take(&mut self, name: &str) -> Option<F> {
+        while let Some((next, value)) = self.fields.pop() {
+            if next == name {
+                return value;
+            }
+        }
+        None
     }
 }
 
@@ -340,8 +365,8 @@ fn addition<F: Field>(value: &F) -> Result<Option<F>, RecordError> {
     }
 }
 
-fn plus<F: Field>(name: &str, previous: Option<&F>, amount: &F) -> Result<F, RecordError> {
-    F::plus(previous, amount).map_err(|error| RecordError::CannotAdd {
+fn plus<F: Field>(name: &str, previous: Option<F>, amount: &F) -> Result<F, RecordError> {
+    F::plus(previous.as_ref(), amount).map_err(|error| RecordError::CannotAdd {
         field: String::from(name),
         error,
     })
@@ -350,5 +375,5 @@ fn plus<F: Field>(name: &str, previous: Option<&F>, amount: &F) -> Result<F, Rec
 fn plus_all<F: Field>(name: &str, value: F, additions: &[(Stamp, F)]) -> Result<F, RecordError> {
     additions
         .iter()
-        .try_fold(value, |value, (_, amount)| plus(name, Some(&value), amount))
+        .try_fold(value, |value, (_, amount)| plus(name, Some(value), amount))
 }

@@ -11,6 +11,9 @@ pub trait Field: Clone {
     /// The request of the value when it stands in a patch (`conflicts.md` section 3).
     fn request(&self) -> Request<Self>;
 
+    /// The bytes that it takes, roughly: only small amounts are kept.
+    fn size(&self) -> usize;
+
     /// The field after an addition; `None`: there was no such field. As in the publishers of 2026 (`conflicts.md`
     /// section 3, the table's last column).
     ///
@@ -59,6 +62,16 @@ impl Field for Value {
             Request::Add(self.get("value").cloned().unwrap_or(Self::Undefined))
         } else {
             Request::Unknown(operation.into())
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::BigInt(number) => number.bits() / 8,
+            Self::Undefined | Self::Null | Self::Bool(_) | Self::Number(_) | Self::Date(_) => 8,
+            // Nobody adds such things. A publisher takes them for the field's new value.
+            _ => usize::MAX,
         }
     }
 

@@ -4,6 +4,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::field::{Field, Request};
+use super::{Current, Payload};
+
 /// The content of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content<F> {
@@ -16,6 +19,40 @@ pub enum Content<F> {
 impl<F> From<Vec<(String, F)>> for Content<F> {
     fn from(fields: Vec<(String, F)>) -> Self {
         Self::Object(fields.into())
+    }
+}
+
+impl<F: Field> Payload for Content<F> {
+    type Field = F;
+
+    fn fields(&self) -> Option<Vec<(String, F)>> {
+        match self {
+            Self::Object(fields) => Some(fields.fields.clone()),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn may_have_operations(&self) -> bool {
+        let Self::Object(fields) = self else {
+            return false;
+        };
+        fields
+            .iter()
+            .any(|(_, value)| !matches!(value.request(), Request::Value))
+    }
+}
+
+impl<F: Field> Current<F> for Option<Content<F>> {
+    fn is_there(&self) -> bool {
+        self.is_some()
+    }
+
+    fn fields(&self, names: &[&str]) -> Vec<Option<F>> {
+        let get = |name: &&str| match self {
+            Some(Content::Object(fields)) => fields.get(name).cloned(),
+            _ => None,
+        };
+        names.iter().map(get).collect()
     }
 }
 

@@ -5,24 +5,27 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use super::field::Field;
 use crate::id::Name;
 use crate::time::WallTime;
 
 /// Additions that are kept one by one for a field. A late plain value older than those that were dropped is left out.
 pub(super) const ADDITIONS: usize = 32;
 
-/// Writes with operations that are known one by one for an origin. Older ones count as known.
+/// Counted writes that are known one by one for an origin. Older ones count as known.
 pub(super) const WINDOW: usize = 16;
 
-/// Origins whose writes with operations are known one by one. Those of others that are not newer than the newest one forgotten
+/// Origins whose counted writes are known one by one. Those of others that are not newer than the newest one forgotten
 /// count as known.
 pub(super) const ORIGINS: usize = 16;
 
-/// Writes of one version and origin that are known one by one.
-pub(super) const DIGESTS: usize = 16;
-
-/// Fields with a history of their own. A row with more is taken for a copied one: late entries are dropped then.
+/// Fields with a history of their own, and the bytes of their names. A row with more is taken for a copied one: late entries are
+/// dropped then.
 pub(super) const FIELDS: usize = 1024;
+pub(super) const FIELD_NAMES: usize = 64 << 10;
+
+/// An amount of more bytes is not kept, as if it were one too many.
+pub(super) const AMOUNT: usize = 256;
 
 /// Tells when a write was made and by whom: writes are ordered by version, and then by the origin's name as JavaScript compares
 /// texts (`conflicts.md` section 1).
@@ -53,7 +56,7 @@ impl Ord for Stamp {
     }
 }
 
-/// The memory of a row (`conflicts.md` section 5). A row that only ever had puts in order has one stamp and one digest.
+/// The memory of a row (`conflicts.md` section 5). That of a row that only ever had puts in order is one stamp.
 #[derive(Clone, Debug)]
 pub struct Memory<F> {
     /// The newest write that was applied.
@@ -62,10 +65,6 @@ pub struct Memory<F> {
     pub(super) base: Option<Stamp>,
     /// The last full write was a copied row.
     pub(super) is_copied: bool,
-    /// The newest write that was met, and the digests of those that bear its stamp.
-    pub(super) newest: Known,
-    /// The same for the last full write.
-    pub(super) full: Known,
     /// Of the fields that were written after the last full write.
     pub(super) fields: BTreeMap<String, History<F>>,
     /// The newest patch without fields.
@@ -74,7 +73,8 @@ pub struct Memory<F> {
     pub(super) gone: Option<Stamp>,
     /// The last relocation, also one that met no row.
     pub(super) moved: Option<Stamp>,
-    /// Writes with operations, by origin.
+    /// Writes that are known one by one, by origin: those with operations, and those that came second or later for this record in
+    /// their transaction.
     pub(super) counted: BTreeMap<Name, Window>,
     /// The newest version in a window that was forgotten.
     pub(super) forgotten: f64,
@@ -86,8 +86,6 @@ impl<F> Default for Memory<F> {
             head: None,
             base: None,
             is_copied: false,
-            newest: Known::default(),
-            full: Known::default(),
             fields: BTreeMap::new(),
             bare: None,
             gone: None,
@@ -138,11 +136,6 @@ impl<F> Memory<F> {
         }
     }
 
-    /// Whether a write of this stamp and digest was met before.
-    pub(super) fn knows(&self, stamp: &Stamp, digest: u64) -> bool {
-        self.newest.has(stamp, digest) || self.full.has(stamp, digest)
-    }
-
     /// Raises the newest write that was applied.
     pub(super) fn raise(&mut self, stamp: &Stamp) {
         if self.head.as_ref().is_none_or(|head| head < stamp) {
@@ -171,44 +164,15 @@ impl<F> Memory<F> {
 
     /// Keeps the histories within their bound.
     pub(super) fn prune(&mut self) {
-        if self.fields.len() > FIELDS
-            && let Some(head) = self.head.clone()
-        {
+        let is_long = self.fields.len() > FIELDS
+            || self.fields.keys().map(String::len).sum::<usize>() > FIELD_NAMES;
+        if let Some(head) = self.head.clone().filter(|_| is_long) {
             self.rebase(&head, true);
         }
     }
 }
 
-/// Writes that bear one stamp.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    pub(super) stamp: Option<Stamp>,
-    /// Newest last.
-    pub(super) digests: Vec<u64>,
-}
-
-impl Known {
-    fn has(&self, stamp: &Stamp, digest: u64) -> bool {
-        self.stamp.as_ref() == Some(stamp) && self.digests.contains(&digest)
-    }
-
-    /// Begins with another stamp, unless it is this one already.
-    pub(super) fn set(&mut self, stamp: &Stamp) {
-        if self.stamp.as_ref() != Some(stamp) {
-            self.stamp = Some(stamp.clone());
-            self.digests.clear();
-        }
-    }
-
-    pub(super) fn add(&mut self, digest: u64) {
-        if self.digests.len() >= DIGESTS {
-            self.digests.remove(0);
-        }
-        self.digests.push(digest);
-    }
-}
-
-/// The newest writes with operations of one origin.
+/// The newest counted writes of one origin.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     /// The newest version that was dropped.
@@ -261,7 +225,25 @@ impl<F> Default for History<F> {
 impl<F> History<F> {
     /// Whether anything in it is newer than this write.
     pub(super) fn is_newer_than(&self, stamp: &Stamp) -> bool {
-        self.set.as_ref().is_some_and(|set| set > stamp) || !self.after(stamp).is_empty()
+        self.is_set_after(stamp) || !self.after(stamp).is_empty()
+    }
+
+    /// Whether a plain value was set by a newer write than this.
+    pub(super) fn is_set_after(&self, stamp: &Stamp) -> bool {
+        self.set.as_ref().is_some_and(|set| set > stamp)
+    }
+
+    /// Whether an addition is lost that is newer than this write.
+    pub(super) fn is_cut_after(&self, stamp: &Stamp) -> bool {
+        self.floor.as_ref().is_some_and(|floor| floor > stamp)
+    }
+
+    /// A plain value that no newer one overrides.
+    pub(super) fn set(&mut self, stamp: &Stamp) {
+        let place = self.additions.partition_point(|(other, _)| other <= stamp);
+        self.additions.drain(..place);
+        self.set = Some(stamp.clone());
+        self.floor = None;
     }
 
     /// The additions that are newer than this write.
@@ -271,23 +253,29 @@ impl<F> History<F> {
     }
 
     /// An addition, in the order of the writes.
-    pub(super) fn add(&mut self, stamp: &Stamp, amount: F) {
-        let place = self.additions.partition_point(|(other, _)| other <= stamp);
-        self.additions.insert(place, (stamp.clone(), amount));
-        if self.additions.len() > ADDITIONS {
-            let (dropped, _) = self.additions.remove(0);
+    pub(super) fn add(&mut self, stamp: &Stamp, amount: F)
+    where
+        F: Field,
+    {
+        let dropped = if amount.size() > AMOUNT {
+            stamp.clone()
+        } else {
+            let place = self.additions.partition_point(|(other, _)| other <= stamp);
+            self.additions.insert(place, (stamp.clone(), amount));
+            if self.additions.len() <= ADDITIONS {
+                return;
+            }
+            self.additions.remove(0).0
+        };
+        if self.floor.as_ref().is_none_or(|floor| *floor < dropped) {
             self.floor = Some(dropped);
         }
     }
 
     /// A full write: what is not newer does not matter any more. Gives whether anything is left.
     pub(super) fn forget(&mut self, stamp: &Stamp) -> bool {
-        if self.set.as_ref().is_some_and(|set| set <= stamp) {
-            self.set = None;
-        }
-        if self.floor.as_ref().is_some_and(|floor| floor <= stamp) {
-            self.floor = None;
-        }
+        self.set.take_if(|set| *set <= *stamp);
+        self.floor.take_if(|floor| *floor <= *stamp);
         let place = self.additions.partition_point(|(other, _)| other <= stamp);
         self.additions.drain(..place);
         self.set.is_some() || !self.additions.is_empty() || self.floor.is_some()

@@ -4,22 +4,28 @@
 //! [`Memory`] of who wrote what last, and that is enough to end with the publisher's row whatever the order in which the
 //! entries come, however late, and however often they come again.
 //!
-//! Everything here is a pure function of a [`Row`] and an [`Entry`]. A store reads the row, calls [`Row::apply`], and writes
-//! the row back in the transaction that stores the cursor:
+//! Everything here is a pure function of a row and an [`Entry`]. A store that holds rows as text or bytes reads a row's memory,
+//! calls [`Memory::apply`], does what the [`Outcome`] says, and writes both back in the transaction that stores the cursor.
+//! One that holds values can leave all of it to [`Row`]:
 //!
 //! ```
-//! use replproto_core::replica::{Action, Effect, Entry, Row, digest};
+//! use replproto_core::replica::{Action, Content, ContentHash, Entry, Row, Writes};
 //! use replproto_core::value::Value;
 //! use replproto_core::WallTime;
 //!
 //! let number = |value| Value::Number(value);
-//! let entry = |version, action| Entry {
-//!     version: WallTime(version),
-//!     origin: "node-a".into(),
-//!     expires_at: None,
-//!     digest: digest(0, &version.to_be_bytes(), 0),
-//!     repeats: false,
-//!     action,
+//! let mut writes = Writes::default();
+//! let mut entry = |version: f64, action: Action<Content<Value>>| {
+//!     writes.end_transaction();
+//!     let write = writes.note(("Dog", b"rex"), true, || ContentHash::new(2).with(&version.to_be_bytes()));
+//!     Entry {
+//!         version: WallTime(version),
+//!         origin: "node-a".into(),
+//!         expires_at: None,
+//!         digest: write.digest,
+//!         repeats: write.repeats,
+//!         action,
+//!     }
 //! };
 //! let mut row = Row::default();
 //! let put = Action::Put(Some(vec![("n".into(), number(5.0))].into()));
@@ -29,9 +35,9 @@
 //!     ("value".into(), number(2.0)),
 //! ]);
 //! let patch = entry(2.0, Action::Patch(vec![("n".into(), add)].into()));
-//! assert_eq!(row.apply(&patch)?, Effect::Changed);
+//! assert!(!row.apply(&patch)?.is_dropped);
 //! // Publishers repeat what came after the cursor: an addition counts once.
-//! assert_eq!(row.apply(&patch)?, Effect::Dropped);
+//! assert!(row.apply(&patch)?.is_dropped);
 //! assert_eq!(row.fields().and_then(|fields| fields.get("n")), Some(&number(7.0)));
 //! # Ok::<(), replproto_core::replica::RecordError>(())
 //! ```
@@ -40,64 +46,183 @@ mod apply;
 mod field;
 mod fields;
 mod memory;
+mod row;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use thiserror::Error;
 
-use crate::checksum::checksum;
 use crate::id::Name;
 use crate::time::WallTime;
 
 pub use field::{CannotAdd, Field, Request};
 pub use fields::{Content, Fields};
 pub use memory::{Memory, Stamp};
+pub use row::Row;
 pub use stored::MemoryError;
+pub use writes::{ContentHash, Write, Writes};
+
+/// For how long publishers keep their log by default: so much later than it was written an entry may still come. A store that
+/// forgets a deletion earlier may show the record again.
+pub const RETENTION: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 /// One entry of the publisher's log, as far as it concerns a row.
 #[derive(Clone, Debug)]
-pub struct Entry<F> {
+pub struct Entry<P> {
     /// The version: finite.
     pub version: WallTime,
     /// The node that wrote it.
     pub origin: Name,
     /// The expiry of the record.
     pub expires_at: Option<WallTime>,
-    /// See [`digest`].
+    /// What tells it from other writes of its version and origin: that of [`Writes::note`]. Looked at only if it
+    /// [`repeats`](Self::repeats) or has operations.
     pub digest: u64,
-    /// Its transaction writes this record more than once.
+    /// An earlier entry of its transaction concerns the same record.
     pub repeats: bool,
     /// The action.
-    pub action: Action<F>,
+    pub action: Action<P>,
 }
 
-/// The action of an entry (`protocol.md` section 5.1).
+/// The action of an entry (`protocol.md` section 5.1), with its value.
 #[derive(Clone, Debug)]
-pub enum Action<F> {
+pub enum Action<P> {
     /// The record becomes this. A put of nothing is a deletion.
-    Put(Option<Content<F>>),
+    Put(Option<P>),
     /// Fields of the record change.
-    Patch(Content<F>),
+    Patch(P),
     /// The record is deleted.
     Delete,
     /// The record is no longer held in full; what is left of it, if anything.
-    Invalidate(Option<Content<F>>),
+    Invalidate(Option<P>),
     /// A message to the record's id. A publisher sends it with the row's version.
     Message,
     /// The record moved to other nodes.
     Relocate,
 }
 
-/// The outcome of an entry.
+impl<P> Action<P> {
+    /// The value itself, if there is one.
+    pub fn into_value(self) -> Option<P> {
+        match self {
+            Self::Put(value) | Self::Invalidate(value) => value,
+            Self::Patch(value) => Some(value),
+            Self::Delete | Self::Message | Self::Relocate => None,
+        }
+    }
+
+    /// The value, if there is one.
+    pub const fn value(&self) -> Option<&P> {
+        match self {
+            Self::Put(value) | Self::Invalidate(value) => value.as_ref(),
+            Self::Patch(value) => Some(value),
+            Self::Delete | Self::Message | Self::Relocate => None,
+        }
+    }
+}
+
+/// The value of an entry, as far as the rules look into it.
+pub trait Payload {
+    /// The form of its fields.
+    type Field: Field;
+
+    /// The fields in their order, each name once; `None`: it is no object.
+    fn fields(&self) -> Option<Vec<(String, Self::Field)>>;
+
+    /// Whether the value of a field may be an operation; asked of patches. One that is said to have some, and has none, costs a
+    /// little memory.
+    fn may_have_operations(&self) -> bool;
+}
+
+/// The content of a row before an entry, as far as the rules look into it: what is shown, or what an invalidation has left.
+pub trait Current<F> {
+    /// Whether there is any.
+    fn is_there(&self) -> bool;
+
+    /// The fields with these names, in this order; none if it is no object.
+    fn fields(&self, names: &[&str]) -> Vec<Option<F>>;
+}
+
+/// What an entry makes of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome<F> {
+    /// What becomes of the content.
+    pub change: Change<F>,
+    /// The row's new expiry, or its new lack of one; `None`: it stays as it is.
+    pub expires_at: Option<Option<WallTime>>,
+    /// The effect in all.
+    pub effect: Effect,
+}
+
+/// What becomes of a row's content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<F> {
+    /// It stays as it is, shown or hidden.
+    Keep,
+    /// It stays as it is and is shown, if there is any.
+    Show,
+    /// It becomes the value of the entry.
+    Replace,
+    /// It becomes the value of the entry, or nothing, and is hidden: a later patch builds on it.
+    Hide,
+    /// These fields get these values and the others stay; of content that is no object nothing stays. It is shown.
+    Set(Vec<(String, F)>),
+    /// There is none any more.
+    Remove,
+}
+
+/// The effect of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// It is known already, or something newer has made it meaningless: nothing has changed.
-    Dropped,
-    /// The memory of the row has changed, and perhaps its value.
-    Changed,
+pub struct Effect {
+    /// It is known already, or something newer has made it meaningless: the row has not changed. Its memory may have.
+    pub is_dropped: bool,
+    /// The row may not be that of the publisher, for this reason.
+    pub doubt: Option<Doubt>,
+}
+
+/// A class of entries after which a row may differ from the publisher's, because what it does is not on the wire
+/// (`conflicts.md` section 6). To be sure, the row has to be read again from the publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// Older than a copied row: it may or may not be in that row already, and is left out.
+    AcrossCopy,
+    /// As new as the row, of another writer: publishers go by what they stored last.
+    EqualVersions,
+    /// Not the first write to the record in its transaction: old publishers show only the last one.
+    SameTransaction,
+    /// A put that came after patches which are newer than it: which other fields stay depends on the order.
+    LatePut,
+    /// A put that came after an invalidation which is newer than it: publishers bring back fields of older patches, or drop it.
+    BelowInvalidation,
+}
+
+impl Doubt {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::AcrossCopy,
+        Self::EqualVersions,
+        Self::SameTransaction,
+        Self::LatePut,
+        Self::BelowInvalidation,
+    ];
+
+    /// A short name, for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AcrossCopy => "across-copy",
+            Self::EqualVersions => "equal-versions",
+            Self::SameTransaction => "same-transaction",
+            Self::LatePut => "late-put",
+            Self::BelowInvalidation => "below-invalidation",
+        }
+    }
 }
 
 /// An entry that cannot be carried out. The row has not changed; the entry is to be skipped, counted and listed.
@@ -115,86 +240,4 @@ pub enum RecordError {
         /// The reason.
         error: CannotAdd,
     },
-}
-
-/// A record as a replica holds it.
-#[derive(Clone, Debug)]
-pub struct Row<F> {
-    content: Option<Content<F>>,
-    /// The content is what the record holds. Otherwise it has been invalidated, and the next patch shows it again.
-    is_shown: bool,
-    expires_at: Option<WallTime>,
-    memory: Memory<F>,
-}
-
-impl<F> Default for Row<F> {
-    fn default() -> Self {
-        Self {
-            content: None,
-            is_shown: false,
-            expires_at: None,
-            memory: Memory::default(),
-        }
-    }
-}
-
-impl<F> Row<F> {
-    /// A row as it was stored.
-    pub const fn new(
-        content: Option<Content<F>>,
-        is_shown: bool,
-        expires_at: Option<WallTime>,
-        memory: Memory<F>,
-    ) -> Self {
-        Self {
-            content,
-            is_shown,
-            expires_at,
-            memory,
-        }
-    }
-
-    /// The content; `None` if it is deleted, invalidated, or was never written.
-    pub const fn content(&self) -> Option<&Content<F>> {
-        if self.is_shown {
-            self.content.as_ref()
-        } else {
-            None
-        }
-    }
-
-    /// The fields, if the record holds an object.
-    pub const fn fields(&self) -> Option<&Fields<F>> {
-        match self.content() {
-            Some(Content::Object(fields)) => Some(fields),
-            _ => None,
-        }
-    }
-
-    /// The rest of a record that has been invalidated: a later patch builds on it.
-    pub const fn hidden(&self) -> Option<&Content<F>> {
-        if self.is_shown {
-            None
-        } else {
-            self.content.as_ref()
-        }
-    }
-
-    /// The expiry, from the entry that changed it last.
-    pub const fn expires_at(&self) -> Option<WallTime> {
-        self.expires_at
-    }
-
-    /// The memory besides its value.
-    pub const fn memory(&self) -> &Memory<F> {
-        &self.memory
-    }
-}
-
-/// Tells one write from another that has the same version and origin: 64 bits of a hash (FNV-1a) over the entry's kind and the
-/// bytes of its value. `repeat`: how many entries equal to it in all this came before it for the same record in its transaction.
-#[must_use]
-pub fn digest(kind: u8, value: &[u8], repeat: u32) -> u64 {
-    let rest = [kind].into_iter().chain(repeat.to_be_bytes());
-    checksum(value.iter().copied().chain(rest))
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::memory::{History, Known, Memory, Stamp, Window};
+use super::memory::{History, Memory, Stamp, Window};
 use crate::id::Name;
 use crate::time::WallTime;
 use crate::wire::varint;
@@ -26,24 +26,21 @@ pub enum MemoryError {
 }
 
 impl<F> Memory<F> {
-    /// The memory of a row that only ever had puts in order, the last of them this one: that which
-    /// [`to_bytes`](Self::to_bytes) gives no bytes for.
-    pub fn plain(stamp: Stamp) -> Self {
+    /// The memory of a row after a full write that was not late, before anything else: that which
+    /// [`to_bytes`](Self::to_bytes) gives no bytes for. `is_copied`: the write was a row of a base copy.
+    pub fn plain(stamp: Stamp, is_copied: bool) -> Self {
         Self {
             head: Some(stamp.clone()),
             base: Some(stamp),
+            is_copied,
             ..Self::default()
         }
     }
 
-    /// Whether nothing is remembered besides the last put: repeating that changes nothing, so its digest is not needed.
+    /// Whether nothing is remembered besides the last full write. Repeating that changes nothing.
     pub fn is_plain(&self) -> bool {
         self.head.is_some()
             && self.head == self.base
-            && !self.is_copied
-            && self.newest.digests.len() <= 1
-            && self.full.digests.len() <= 1
-            && self.newest.stamp.as_ref() <= self.head.as_ref()
             && self.fields.is_empty()
             && self.bare.is_none()
             && self.gone.is_none()
@@ -52,7 +49,13 @@ impl<F> Memory<F> {
             && self.forgotten == f64::NEG_INFINITY
     }
 
-    /// The memory as bytes; none if it is [plain](Self::plain). `amount` appends an amount that was added to a field.
+    /// Whether the last full write was a row of a base copy.
+    pub const fn is_copied(&self) -> bool {
+        self.is_copied
+    }
+
+    /// The memory as bytes; none if it is [plain](Self::plain), of which [`head`](Self::head) and
+    /// [`is_copied`](Self::is_copied) are to be kept. `amount` appends an amount that was added to a field.
     pub fn to_bytes(&self, amount: impl Fn(&F, &mut Vec<u8>)) -> Vec<u8> {
         if self.is_plain() {
             return Vec::new();
@@ -64,8 +67,6 @@ impl<F> Memory<F> {
         out.stamp(self.head.as_ref());
         out.stamp(self.base.as_ref());
         out.bytes.push(u8::from(self.is_copied));
-        out.known(&self.newest);
-        out.known(&self.full);
         out.stamp(self.bare.as_ref());
         out.stamp(self.gone.as_ref());
         out.stamp(self.moved.as_ref());
@@ -96,17 +97,18 @@ impl<F> Memory<F> {
         out.bytes
     }
 
-    /// The reverse of [`Memory::to_bytes`], for a row that was written last by `head`. `amount` reads an amount.
+    /// The reverse of [`Memory::to_bytes`]. `plain`: the head and whether it was copied, of a memory without bytes. `amount` reads
+    /// an amount.
     ///
     /// # Errors
     /// [`MemoryError`].
     pub fn from_bytes(
-        head: Stamp,
+        plain: (Stamp, bool),
         bytes: &[u8],
         amount: impl Fn(&[u8]) -> Option<F>,
     ) -> Result<Self, MemoryError> {
         match bytes.first() {
-            None => return Ok(Self::plain(head)),
+            None => return Ok(Self::plain(plain.0, plain.1)),
             Some(&FORMAT) => {}
             Some(format) => return Err(MemoryError::Format(*format)),
         }
@@ -166,14 +168,6 @@ impl<'a> Writer<'a> {
             }
         }
     }
-
-    fn known(&mut self, known: &'a Known) {
-        self.stamp(known.stamp.as_ref());
-        self.count(known.digests.len());
-        for digest in &known.digests {
-            self.digest(*digest);
-        }
-    }
 }
 
 struct Reader<'a> {
@@ -185,7 +179,6 @@ impl<'a> Reader<'a> {
     fn memory<F>(&mut self, amount: impl Fn(&[u8]) -> Option<F>) -> Option<Memory<F>> {
         let (head, base) = (self.stamp()?, self.stamp()?);
         let is_copied = self.take::<1>()? == [1];
-        let (newest, full) = (self.known()?, self.known()?);
         let (bare, gone, moved) = (self.stamp()?, self.stamp()?, self.stamp()?);
         let forgotten = self.float()?;
         let mut counted = BTreeMap::new();
@@ -219,8 +212,6 @@ impl<'a> Reader<'a> {
             head,
             base,
             is_copied,
-            newest,
-            full,
             fields,
             bare,
             gone,
@@ -277,14 +268,5 @@ impl<'a> Reader<'a> {
             version: WallTime(self.float()?),
             origin,
         }))
-    }
-
-    fn known(&mut self) -> Option<Known> {
-        let stamp = self.stamp()?;
-        let mut digests = Vec::new();
-        for _ in 0..self.count()? {
-            digests.push(self.digest()?);
-        }
-        Some(Known { stamp, digests })
     }
 }

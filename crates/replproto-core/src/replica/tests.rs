@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::memory::{ADDITIONS, FIELDS, ORIGINS, WINDOW};
 use super::*;
+use crate::checksum::checksum;
 use crate::value::Value;
 
 fn number(value: f64) -> Value {
@@ -28,27 +29,27 @@ fn object(fields: &[(&str, Value)]) -> Content<Value> {
     fields.into()
 }
 
-fn entry(version: f64, origin: &str, action: Action<Value>) -> Entry<Value> {
+fn entry(version: f64, origin: &str, action: Action<Content<Value>>) -> Entry<Content<Value>> {
     let text = alloc::format!("{action:?}");
     Entry {
         version: WallTime(version),
         origin: origin.into(),
         expires_at: None,
-        digest: digest(0, text.as_bytes(), 0),
+        digest: checksum(text.bytes()),
         repeats: false,
         action,
     }
 }
 
-fn patch(version: f64, origin: &str, fields: &[(&str, Value)]) -> Entry<Value> {
+fn patch(version: f64, origin: &str, fields: &[(&str, Value)]) -> Entry<Content<Value>> {
     entry(version, origin, Action::Patch(object(fields)))
 }
 
-fn put(version: f64, origin: &str, fields: &[(&str, Value)]) -> Entry<Value> {
+fn put(version: f64, origin: &str, fields: &[(&str, Value)]) -> Entry<Content<Value>> {
     entry(version, origin, Action::Put(Some(object(fields))))
 }
 
-fn play(entries: &[Entry<Value>]) -> Row<Value> {
+fn play(entries: &[Entry<Content<Value>>]) -> Row<Value> {
     let mut row = Row::default();
     for entry in entries {
         let _ = row.apply(entry);
@@ -79,7 +80,7 @@ fn additions_count_once_and_below_later_values() {
     let counted = patch(2.0, "a", &[("n", adding(2.0))]);
     let mut row = play(&[put(1.0, "a", &[("n", number(5.0))]), counted.clone()]);
     assert!(shows(&row, &[("n", number(7.0))]));
-    assert_eq!(row.apply(&counted), Ok(Effect::Dropped));
+    assert!(row.apply(&counted).unwrap().is_dropped);
     // A value that was written before the addition, and comes after it.
     row.apply(&patch(1.5, "b", &[("n", number(100.0))]))
         .unwrap();
@@ -128,12 +129,12 @@ fn what_is_remembered_is_bounded() {
             &[("n", adding(1.0)), (&field, number(1.0))],
         ))
         .unwrap();
-        assert!(row.memory.fields.len() <= FIELDS);
-        assert!(row.memory.counted.len() <= ORIGINS);
-        for window in row.memory.counted.values() {
+        assert!(row.memory().fields.len() <= FIELDS);
+        assert!(row.memory().counted.len() <= ORIGINS);
+        for window in row.memory().counted.values() {
             assert!(window.writes.len() <= WINDOW);
         }
-        for history in row.memory.fields.values() {
+        for history in row.memory().fields.values() {
             assert!(history.additions.len() <= ADDITIONS);
         }
     }
@@ -164,16 +165,20 @@ fn stored(row: &Row<Value>) -> Row<Value> {
     let Some(head) = row.memory().head().cloned() else {
         return row.clone();
     };
-    let memory = Memory::from_bytes(head, &bytes(row), |bytes| {
+    let plain = (head, row.memory().is_copied());
+    let memory = Memory::from_bytes(plain, &bytes(row), |bytes| {
         Some(number(f64::from_be_bytes(bytes.try_into().ok()?)))
     });
-    Row {
-        memory: memory.unwrap(),
-        ..row.clone()
-    }
+    let content = row.content().or(row.hidden()).cloned();
+    Row::new(
+        content,
+        row.content().is_some(),
+        row.expires_at(),
+        memory.unwrap(),
+    )
 }
 
-fn actions() -> impl Strategy<Value = Action<Value>> {
+fn actions() -> impl Strategy<Value = Action<Content<Value>>> {
     let value = prop_oneof![
         (0..9_i32).prop_map(|it| number(it.into())),
         (-3..9_i32).prop_map(|it| adding(it.into())),
@@ -189,40 +194,66 @@ fn actions() -> impl Strategy<Value = Action<Value>> {
     ]
 }
 
-/// The log of a record: late entries, ties, several writers, never the same write twice.
-fn logs() -> impl Strategy<Value = Vec<Entry<Value>>> {
+/// The log of a record, by transactions: late entries, ties, several writers, several writes at once, and never the same
+/// version and origin twice.
+fn logs() -> impl Strategy<Value = Vec<Vec<Entry<Content<Value>>>>> {
     let one = (
         0..20_u32,
         prop::sample::select(vec!["a", "b", "c"]),
-        actions(),
+        prop::option::of(30..40_u32),
+        prop_oneof![
+            4 => prop::collection::vec(actions(), 1..2),
+            1 => prop::collection::vec(actions(), 2..5),
+        ],
     );
     prop::collection::vec(one, 1..12).prop_map(|all| {
         let mut seen = Vec::new();
         let mut log = Vec::new();
-        for (version, origin, action) in all {
-            if !seen.contains(&(version, origin)) {
-                seen.push((version, origin));
-                log.push(entry(version.into(), origin, action));
+        let mut writes = Writes::default();
+        for (version, origin, expires_at, actions) in all {
+            if seen.contains(&(version, origin)) {
+                continue;
             }
+            seen.push((version, origin));
+            writes.end_transaction();
+            let entries = actions.into_iter().map(|action| {
+                let text = alloc::format!("{action:?}");
+                let write = writes.note(("t", b"k"), true, || {
+                    ContentHash::new(0).with(text.as_bytes())
+                });
+                Entry {
+                    digest: write.digest,
+                    repeats: write.repeats,
+                    expires_at: expires_at.map(|time| WallTime(time.into())),
+                    ..entry(version.into(), origin, action)
+                }
+            });
+            log.push(entries.collect());
         }
         log
     })
+}
+
+fn play_all(row: &mut Row<Value>, log: &[Vec<Entry<Content<Value>>>]) {
+    for entry in log.iter().flatten() {
+        let _ = row.apply(entry);
+    }
 }
 
 proptest! {
     /// Whatever is repeated, how often, and whether the row was stored in between.
     #[test]
     fn a_replay_changes_nothing(log in logs(), starts in prop::collection::vec(any::<prop::sample::Index>(), 0..4)) {
-        let row = play(&log);
+        let mut row = Row::default();
+        play_all(&mut row, &log);
         let mut again = row.clone();
         for start in starts {
             again = stored(&again);
-            for entry in &log[start.index(log.len())..] {
-                let _ = again.apply(entry);
-            }
+            play_all(&mut again, &log[start.index(log.len())..]);
         }
         prop_assert_eq!(again.content(), row.content());
         prop_assert_eq!(again.hidden(), row.hidden());
+        prop_assert_eq!(again.expires_at(), row.expires_at());
         prop_assert_eq!(again.memory().head(), row.memory().head());
     }
 
@@ -230,34 +261,29 @@ proptest! {
     fn a_replay_that_is_cut_changes_nothing(log in logs(), cuts in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..4)) {
         // Any part of the log that ends before the place from which it goes on.
         let mut row = Row::default();
-        for entry in &log {
-            let _ = row.apply(entry);
-        }
+        play_all(&mut row, &log);
         let mut cut = Row::default();
         let mut done = 0;
         for (end, start) in cuts {
             let end = end.index(log.len() + 1).max(done);
-            for entry in &log[done..end] {
-                let _ = cut.apply(entry);
-            }
+            play_all(&mut cut, &log[done..end]);
             done = start.index(end + 1);
             cut = stored(&cut);
         }
-        for entry in &log[done..] {
-            let _ = cut.apply(entry);
-        }
+        play_all(&mut cut, &log[done..]);
         prop_assert_eq!(cut.content(), row.content());
     }
 
     #[test]
     fn damaged_bytes_are_an_error_or_another_memory(log in logs(), place in any::<prop::sample::Index>(), change in 1..=255_u8) {
-        let row = play(&log);
+        let mut row = Row::default();
+        play_all(&mut row, &log);
         let mut damaged = bytes(&row);
         let Some(head) = row.memory().head().cloned().filter(|_| !damaged.is_empty()) else {
             return Ok(());
         };
         let place = place.index(damaged.len());
         damaged[place] ^= change;
-        let _ = Memory::<Value>::from_bytes(head, &damaged, |_| Some(Value::Null));
+        let _ = Memory::<Value>::from_bytes((head, false), &damaged, |_| Some(Value::Null));
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use replproto_core::replica::Doubt;
 use replproto_core::{Cursor, Event, StoredCursor};
 use thiserror::Error;
 
@@ -93,6 +94,8 @@ pub struct MemoryRow {
     pub version: f64,
     /// The node that changed it.
     pub origin: String,
+    /// When it expires, milliseconds since 1970. Nothing is removed because of it.
+    pub expires_at: Option<f64>,
 }
 
 impl Default for MemorySink {
@@ -184,6 +187,11 @@ impl MemoryView {
         self.shared().committed.skipped
     }
 
+    /// How many entries of each class have left a row of which it is not known whether it is the publisher's.
+    pub fn doubts(&self) -> BTreeMap<Doubt, u64> {
+        self.shared().committed.doubts.clone()
+    }
+
     /// The files of blobs that the source has declared gone.
     pub fn blobs_gone(&self) -> Vec<String> {
         let shared = self.shared();
@@ -236,7 +244,7 @@ impl Sink for MemorySink {
         self.expect(true, SinkStep::Apply)?;
         let mut applied = Applied::default();
         for event in &events {
-            applied.skipped += self
+            applied += self
                 .working
                 .apply(event)
                 .map_err(|error| MemorySinkError::Record(error.to_string()))?;

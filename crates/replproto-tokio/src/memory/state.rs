@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::event::{CopyStarted, Schema};
+use replproto_core::replica::{
+    Change, ContentHash, Doubt, Entry, Memory, Payload, RETENTION, Stamp, Writes,
+};
 use replproto_core::{Cursor, Event, Record, RecordKind, WallTime};
 
 use super::MemoryRow;
-use crate::decode::{Decoded, MEMORY_ROW_MAX, NO_CHANGES, NO_VALUE};
-use crate::patch::{self, MergeError};
+use crate::decode::{Decoded, MEMORY_ROW_MAX};
+use crate::json::{self, Json, JsonValue};
+use crate::patch;
+use crate::sink::Applied;
 
 /// A table's name and the bytes of a record's id.
 type Key = (String, Vec<u8>);
@@ -18,22 +23,31 @@ pub(super) struct State {
     pub(super) peer: Option<String>,
     pub(super) cursor: Option<Cursor>,
     pub(super) skipped: u64,
+    pub(super) doubts: BTreeMap<Doubt, u64>,
     pub(super) tables: BTreeSet<String>,
     pub(super) blobs_gone: BTreeSet<String>,
     copy: Option<Copy>,
     last_mark: u64,
-    entries: BTreeMap<Key, Entry>,
-    /// The deletions among the entries, with what is known of their place in the log.
+    writes: Writes,
+    entries: BTreeMap<Key, Held>,
+    /// The entries that have no content, with what is known of the place of the last one in the log.
     deletions: BTreeMap<Key, Place>,
     /// Entries that are not as they were at the last commit.
     changed: BTreeSet<Key>,
 }
 
-/// The newest that is known of a record.
-#[derive(Clone, Debug)]
-enum Entry {
-    Live { row: MemoryRow, mark: u64 },
-    Deleted { version: f64 },
+/// What is known of a record.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// The id as tagged JSON.
+    id: String,
+    /// The record as JSON; what is left of it, if it was invalidated.
+    content: Option<String>,
+    is_shown: bool,
+    expires_at: Option<f64>,
+    memory: Memory<Json>,
+    /// The base copy that last brought it.
+    mark: u64,
 }
 
 /// A base copy that is under way.
@@ -56,29 +70,32 @@ enum Place {
     EarlierRun,
 }
 
-impl Entry {
-    fn version(&self) -> f64 {
-        match self {
-            Self::Live { row, .. } => row.version,
-            Self::Deleted { version } => *version,
-        }
+impl Held {
+    fn row(&self) -> Option<MemoryRow> {
+        let head = self.memory.head()?;
+        Some(MemoryRow {
+            id: self.id.clone(),
+            record: self.content.clone().filter(|_| self.is_shown)?,
+            version: head.version.0,
+            origin: head.origin.to_string(),
+            expires_at: self.expires_at,
+        })
     }
 }
 
 impl State {
-    /// Applies an event; gives the number of records that were passed over and not yet counted by the link.
-    pub(super) fn apply(&mut self, event: &Event) -> Result<u64, serde_json::Error> {
+    /// Applies an event; what is passed over is told as far as the link has not counted it.
+    pub(super) fn apply(&mut self, event: &Event) -> Result<Applied, serde_json::Error> {
+        let mut applied = Applied::default();
         match event {
             Event::Schema(schema) => self.on_schema(schema),
             Event::Table(table) => {
                 self.tables.insert(table.name().to_string());
             }
             Event::Records(records) => {
-                let mut skipped = 0;
                 for record in records {
-                    skipped += self.on_record(&record)?;
+                    self.on_record(&record, &mut applied)?;
                 }
-                return Ok(skipped);
             }
             Event::RecordSkipped(skipped) => {
                 self.on_skipped(
@@ -86,11 +103,14 @@ impl State {
                     (skipped.table.to_string(), skipped.key.clone()),
                 );
             }
-            Event::EndTransaction(end) => match end.sequence {
-                Some(_) if self.copy.is_some() => self.on_new_run(),
-                Some(sequence) => self.move_places(Place::Waiting, Place::Before(sequence.0)),
-                None => {}
-            },
+            Event::EndTransaction(end) => {
+                self.writes.end_transaction();
+                match end.sequence {
+                    Some(_) if self.copy.is_some() => self.on_new_run(),
+                    Some(sequence) => self.move_places(Place::Waiting, Place::Before(sequence.0)),
+                    None => {}
+                }
+            }
             Event::CopyStarted(copy) => self.on_copy_started(copy),
             Event::CopyCompleted(_) => self.on_copy_completed(),
             Event::BlobGone(failure) => {
@@ -98,19 +118,27 @@ impl State {
             }
             _ => {}
         }
-        Ok(0)
+        Ok(applied)
     }
 
     /// A run of the log has ended.
     pub(super) fn on_new_run(&mut self) {
+        self.writes.end_transaction();
         self.move_places(Place::Waiting, Place::EarlierRun);
     }
 
     pub(super) fn on_cursor(&mut self, cursor: Cursor) {
+        let Cursor { sequence, .. } = cursor;
+        let entries = &self.entries;
+        // Something older may still come for as long as publishers keep their log.
+        let is_old = |key: &Key| {
+            let head = entries.get(key).and_then(|held| held.memory.head());
+            head.is_none_or(|head| head.version.0 + RETENTION.as_millis() as f64 <= sequence.0)
+        };
         let passed: Vec<Key> = self
             .deletions
-            .extract_if(.., |_, place| {
-                matches!(place, Place::Before(position) if *position <= cursor.sequence.0)
+            .extract_if(.., |key, place| {
+                matches!(place, Place::Before(position) if *position <= sequence.0) && is_old(key)
             })
             .map(|(key, _)| key)
             .collect();
@@ -142,10 +170,7 @@ impl State {
         self.entries
             .range((table.to_owned(), Vec::new())..)
             .take_while(|((name, _), _)| name == table)
-            .filter_map(|((_, key), entry)| match entry {
-                Entry::Live { row, .. } => Some((key.clone(), row.clone())),
-                Entry::Deleted { .. } => None,
-            })
+            .filter_map(|((_, key), held)| Some((key.clone(), held.row()?)))
             .collect()
     }
 
@@ -174,69 +199,138 @@ impl State {
         self.tables.extend(names);
     }
 
-    fn on_record(&mut self, record: &Record<'_>) -> Result<u64, serde_json::Error> {
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        applied: &mut Applied,
+    ) -> Result<(), serde_json::Error> {
         let key = (
             record.table().name().to_string(),
             record.key_bytes().to_vec(),
         );
+        let kind = record.kind();
         let mut decoded = Decoded::default();
-        if decoded.read(record).is_err() {
-            self.on_skipped(record.kind(), key);
-            return Ok(1);
+        if decoded.read(record).is_err() || patch::has_too_many(&decoded.value) {
+            applied.skipped += 1;
+            self.on_skipped(kind, key);
+            return Ok(());
         }
         self.tables.insert(key.0.clone());
-        let version = record.version().0;
-        let known = self.entries.get(&key);
-        let is_stale = known.is_some_and(|known| known.version() > version);
-        match record.kind() {
-            RecordKind::Put | RecordKind::Patch if is_stale => self.mark(&key),
-            RecordKind::Put => {
-                self.put(key, record, decoded.id.clone(), decoded.value_or(NO_VALUE))
-            }
-            RecordKind::Patch => {
-                let changes = decoded.value_or(NO_CHANGES);
-                let value = match known {
-                    Some(Entry::Live { row, .. }) => match patch::merge(&row.record, changes) {
-                        Ok(merged) if merged.len() <= MEMORY_ROW_MAX => merged,
-                        Err(MergeError::NotJson(error)) => return Err(error),
-                        Ok(_) | Err(MergeError::TooManyChanges) => {
-                            self.on_skipped(record.kind(), key);
-                            return Ok(1);
-                        }
-                    },
-                    _ => changes.to_owned(),
-                };
-                self.put(key, record, decoded.id.clone(), &value);
-            }
-            RecordKind::Delete | RecordKind::Invalidate if !is_stale => {
-                let is_new = known.is_none_or(|known| known.version() < version);
-                self.remove(key, version, is_new);
-            }
-            _ => {}
-        }
-        Ok(0)
-    }
-
-    fn put(&mut self, key: Key, record: &Record<'_>, id: String, value: &str) {
-        self.deletions.remove(&key);
-        self.changed.insert(key.clone());
-        let row = MemoryRow {
-            id,
-            record: value.to_owned(),
-            version: record.version().0,
-            origin: record.origin().to_string(),
+        let has_changed = match self.copy {
+            Some(_) if kind == RecordKind::Put => Ok(self.copied(&key, record, &decoded)),
+            _ => self.logged(&key, record, &decoded, applied)?,
         };
-        let mark = self.copy.map_or(0, |copy| copy.mark);
-        self.entries.insert(key, Entry::Live { row, mark });
+        match has_changed {
+            Ok(true) => {
+                if let Some(held) = self.entries.get_mut(&key) {
+                    held.id = decoded.id;
+                }
+                self.changed.insert(key.clone());
+            }
+            Ok(false) => {}
+            Err(Refused) => {
+                applied.skipped += 1;
+                self.on_skipped(kind, key);
+                return Ok(());
+            }
+        }
+        if matches!(kind, RecordKind::Put | RecordKind::Patch) {
+            self.mark(&key);
+        }
+        Ok(())
     }
 
-    fn remove(&mut self, key: Key, version: f64, is_new: bool) {
+    /// A row of a base copy. Gives whether anything has changed.
+    fn copied(&mut self, key: &Key, record: &Record<'_>, decoded: &Decoded) -> bool {
+        let held = self.entries.entry(key.clone()).or_default();
+        let is_taken = held.memory.apply_copied(&stamp(record));
+        if is_taken {
+            held.is_shown = !is_nothing(&decoded.value);
+            held.content = held.is_shown.then(|| decoded.value.clone());
+            held.expires_at = record.expires_at().map(|WallTime(time)| time);
+            self.place(key, false);
+        }
+        is_taken
+    }
+
+    /// An entry of the log. Gives whether anything has changed.
+    fn logged(
+        &mut self,
+        key: &Key,
+        record: &Record<'_>,
+        decoded: &Decoded,
+        applied: &mut Applied,
+    ) -> Result<Result<bool, Refused>, serde_json::Error> {
+        let kind = record.kind();
+        let value = decoded.value.as_str();
+        let Some(action) = json::action(kind, JsonValue(value), is_nothing(value)) else {
+            return Ok(Ok(false));
+        };
+        let counts = kind == RecordKind::Patch && JsonValue(value).may_have_operations();
+        let write = self.writes.note((&key.0, &key.1), counts, || {
+            ContentHash::new(kind as u8).with(value.as_bytes())
+        });
+        let Stamp { version, origin } = stamp(record);
+        let entry = Entry {
+            version,
+            origin,
+            expires_at: record.expires_at(),
+            digest: write.digest,
+            repeats: write.repeats,
+            action,
+        };
+        let known = self.entries.get(key);
+        let mut held = known.cloned().unwrap_or_default();
+        let Ok(outcome) = held.memory.apply(&entry, &held.content.as_deref()) else {
+            return Ok(Err(Refused));
+        };
+        let own = || entry.action.value().map(|value| value.0.to_owned());
+        match &outcome.change {
+            Change::Keep => {}
+            Change::Show => held.is_shown = held.content.is_some(),
+            Change::Replace => (held.content, held.is_shown) = (own(), true),
+            Change::Hide => (held.content, held.is_shown) = (own(), false),
+            Change::Set(fields) => {
+                let content = held.content.as_deref().unwrap_or("{}");
+                let merged = patch::merge(content, fields)?;
+                if merged.len() > MEMORY_ROW_MAX {
+                    return Ok(Err(Refused));
+                }
+                (held.content, held.is_shown) = (Some(merged), true);
+            }
+            Change::Remove => (held.content, held.is_shown) = (None, false),
+        }
+        if let Some(expires_at) = outcome.expires_at {
+            held.expires_at = expires_at.map(|WallTime(time)| time);
+        }
+        if let Some(doubt) = outcome.effect.doubt {
+            *self.doubts.entry(doubt).or_default() += 1;
+            applied.doubts.add(doubt);
+        }
+        let was_older = known
+            .and_then(|known| known.memory.head())
+            .is_none_or(|head| head.version < entry.version);
+        let is_gone = matches!(outcome.change, Change::Remove);
+        self.entries.insert(key.clone(), held);
+        self.place(key, is_gone && was_older);
+        Ok(Ok(true))
+    }
+
+    /// Notes the place of an entry in the log, if it has no content. `is_new`: no earlier run has brought this deletion.
+    fn place(&mut self, key: &Key, is_new: bool) {
+        if self
+            .entries
+            .get(key)
+            .is_some_and(|held| held.content.is_some())
+        {
+            self.deletions.remove(key);
+            return;
+        }
+        // Copied rows do not come in the order of the log, so nothing can be concluded from what is new among them.
         if is_new && self.copy.is_none() {
             self.move_places(Place::EarlierRun, Place::Waiting);
         }
-        self.changed.insert(key.clone());
         self.deletions.insert(key.clone(), Place::Waiting);
-        self.entries.insert(key, Entry::Deleted { version });
     }
 
     fn on_skipped(&mut self, kind: RecordKind, key: Key) {
@@ -247,9 +341,8 @@ impl State {
     }
 
     fn mark(&mut self, key: &Key) {
-        if let (Some(copy), Some(Entry::Live { mark, .. })) = (self.copy, self.entries.get_mut(key))
-        {
-            *mark = copy.mark;
+        if let (Some(copy), Some(held)) = (self.copy, self.entries.get_mut(key)) {
+            held.mark = copy.mark;
             self.changed.insert(key.clone());
         }
     }
@@ -278,9 +371,26 @@ impl State {
     fn on_copy_completed(&mut self) {
         let Some(copy) = self.copy.take() else { return };
         if copy.sweeps {
-            let is_unseen = |_: &Key, entry: &mut Entry| matches!(entry, Entry::Live { mark, .. } if *mark != copy.mark);
+            let is_unseen =
+                |_: &Key, held: &mut Held| held.content.is_some() && held.mark != copy.mark;
             let unseen = self.entries.extract_if(.., is_unseen);
             self.changed.extend(unseen.map(|(key, _)| key));
         }
+    }
+}
+
+/// A record that has to be passed over.
+#[derive(Debug)]
+struct Refused;
+
+/// Some publishers send a deletion as a put of null.
+fn is_nothing(value: &str) -> bool {
+    matches!(value, "" | "null")
+}
+
+fn stamp(record: &Record<'_>) -> Stamp {
+    Stamp {
+        version: record.version(),
+        origin: record.origin().clone(),
     }
 }

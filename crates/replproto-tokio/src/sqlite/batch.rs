@@ -5,9 +5,12 @@ use std::mem;
 use std::sync::Arc;
 
 use replproto_core::key::decode_text;
+use replproto_core::replica::{ContentHash, Payload, Write, Writes};
+use replproto_core::value::{JsonStyle, ValueError};
 use replproto_core::{Event, Record, RecordKind, Records, Table, WallTime};
 
 use crate::decode::{self, Undecodable};
+use crate::json::JsonValue;
 
 /// A batch is sent off when its records have so many bytes: enough to make up for waking the other thread, and little
 /// enough that both threads are at work soon. A few batches are in memory at a time.
@@ -25,6 +28,7 @@ pub(super) const LARGE: usize = 256 << 10;
 pub(super) struct LargeRecord {
     records: Records,
     index: usize,
+    pub(super) write: Write,
 }
 
 impl LargeRecord {
@@ -69,6 +73,7 @@ struct Entry {
     user: Option<usize>,
     id: usize,
     value: usize,
+    write: Write,
 }
 
 /// One step.
@@ -99,32 +104,33 @@ pub(super) struct Change<'a> {
     pub(super) id: &'a str,
     /// The value as JSON; empty if there is none.
     pub(super) value: &'a str,
-}
-
-impl<'a> Change<'a> {
-    /// The value, or what stands for a value that is not there.
-    pub(super) const fn value_or(&self, absent: &'static str) -> &'a str {
-        if self.value.is_empty() {
-            absent
-        } else {
-            self.value
-        }
-    }
+    pub(super) write: Write,
 }
 
 impl Batch {
-    /// Adds a record, which is that with this index of `records`.
-    pub(super) fn add(&mut self, record: &Record<'_>, records: &Records, index: usize) {
-        if record.size() > LARGE || !self.record(record) {
+    /// Adds a record, which is that with this index of `records`. `writes`: those of its transaction before it.
+    pub(super) fn add(
+        &mut self,
+        record: &Record<'_>,
+        (records, index): (&Records, usize),
+        writes: &mut Writes,
+    ) {
+        if record.size() > LARGE || !self.record(record, writes) {
             self.has_large = true;
-            let records = records.clone();
-            let large = Box::new(LargeRecord { records, index });
+            let place = (record.table().name().as_str(), record.key_bytes());
+            // Whether it has operations is not looked at.
+            let counts = record.kind() == RecordKind::Patch;
+            let large = Box::new(LargeRecord {
+                records: records.clone(),
+                index,
+                write: writes.note(place, counts, || large_hash(record)),
+            });
             self.steps.push(Stored::Large(RefCell::new(Some(large))));
         }
     }
 
     /// Decodes a record. Gives false, and adds nothing, for one that takes too much as JSON.
-    pub(super) fn record(&mut self, record: &Record<'_>) -> bool {
+    pub(super) fn record(&mut self, record: &Record<'_>, writes: &mut Writes) -> bool {
         let start = self.text.len();
         self.text.push_str(record.origin());
         let user = decode_text(record.user_bytes()).ok();
@@ -140,8 +146,15 @@ impl Batch {
         }
         self.keys.extend_from_slice(record.key_bytes());
         let id = decoded.as_ref().map_or(0, |length| *length);
+        let kind = record.kind();
+        let value = &self.text[before + id..];
+        let write = writes.note(
+            (record.table().name().as_str(), record.key_bytes()),
+            kind == RecordKind::Patch && JsonValue(value).may_have_operations(),
+            || ContentHash::new(kind as u8).with(value.as_bytes()),
+        );
         let entry = Entry {
-            kind: record.kind(),
+            kind,
             table: self.tables.len() - 1,
             version: record.version().0,
             expires_at: record.expires_at().map(|WallTime(time)| time),
@@ -149,7 +162,8 @@ impl Batch {
             origin: record.origin().len(),
             user: user.map(|user| user.len()),
             id,
-            value: self.text.len() - before - id,
+            value: value.len(),
+            write,
         };
         self.steps.push(match decoded {
             Ok(_) => Stored::Change(entry),
@@ -195,6 +209,7 @@ impl Batch {
                 user: entry.user.map(&mut next),
                 id: next(entry.id),
                 value: next(entry.value),
+                write: entry.write,
             }
         };
         self.steps.iter().map(move |step| match step {
@@ -204,6 +219,20 @@ impl Batch {
             Stored::Event(event) => Step::Event(event),
         })
     }
+}
+
+/// That of a record of which no JSON is made.
+fn large_hash(record: &Record<'_>) -> ContentHash {
+    let mut hash = ContentHash::new(record.kind() as u8);
+    if let Some(value) = record.value() {
+        let hashed = value.write_json_pieces(JsonStyle::Natural, |piece| {
+            hash.push(piece.as_bytes());
+            Ok::<_, ValueError>(())
+        });
+        // One that cannot be read is passed over.
+        debug_assert!(hashed.is_ok() || value.read_all().is_err());
+    }
+    hash
 }
 
 #[cfg(test)]
@@ -216,7 +245,7 @@ mod tests {
             match event {
                 Event::Records(records) => {
                     for record in &records {
-                        assert!(batch.record(&record));
+                        assert!(batch.record(&record, &mut Writes::default()));
                     }
                 }
                 event => batch.event(event),
@@ -243,7 +272,7 @@ mod tests {
                     str::from_utf8(it.key).unwrap(),
                     it.origin,
                     it.id,
-                    it.value_or("absent"),
+                    it.value,
                 ),
                 Step::Large(_) => panic!("all are small"),
                 Step::Event(_) => ("", "", "", "", "an event"),
@@ -253,8 +282,8 @@ mod tests {
             steps,
             [
                 ("Dog", "a", "node-a", "\"a\"", r#"{"n":1}"#),
-                ("Dog", "broken", "node-a", "", "absent"),
-                ("Cat", "c", "node-a", "\"c\"", "absent"),
+                ("Dog", "broken", "node-a", "", ""),
+                ("Cat", "c", "node-a", "\"c\"", ""),
                 ("", "", "", "", "an event"),
                 ("Dog", "d", "node-a", "\"d\"", r#"{"n":4}"#),
             ]

@@ -8,26 +8,148 @@
 //! A blob that an index or a trigger has looked at cannot be written like that, and neither can a row without a rowid, which
 //! tables of files of format 1 may have. There a row is made in memory after all.
 
+use std::borrow::Cow;
+
+use replproto_core::WallTime;
 use replproto_core::key::decode_text;
+use replproto_core::replica::Payload;
 use replproto_core::value::{JsonStyle, RawValue, ValueError};
-use replproto_core::{RecordKind, WallTime};
 use rusqlite::blob::ZeroBlob;
-use rusqlite::types::Type;
-use rusqlite::{MAIN_DB, OptionalExtension};
+use rusqlite::{MAIN_DB, ToSql, params};
 
 use super::batch::{Change, LARGE, LargeRecord};
 use super::report::Skipped;
+use super::rows::{Done, NewRow};
 use super::store::Store;
-use super::tables::{DataTable, RECORD, text};
-use crate::decode::{self, NO_CHANGES, Undecodable};
-use crate::patch::{Merge, MergeError};
+use super::tables::{DataTable, RECORD};
+use crate::decode::{self, Undecodable};
+use crate::json::{Json, JsonValue};
+use crate::patch::{self, Merge};
+
+/// The value of an entry.
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    /// As JSON; empty if there is none.
+    Text(&'a str),
+    /// Of a large record, not decoded, and its length as JSON.
+    Large(Box<LargeRecord>, u64),
+}
+
+/// The record of a row to be written.
+#[derive(Debug)]
+pub(super) enum NewRecord<'a> {
+    /// The value of an entry.
+    Value(Value<'a>),
+    /// What becomes of a record whose attributes change, and its length.
+    Merge(&'a Merge<'a>, u64),
+}
+
+impl Value<'_> {
+    pub(super) const NOTHING: Self = Self::Text("");
+
+    /// Whether there is none. Some publishers send a deletion as a put of null.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Text("" | "null"))
+    }
+
+    /// In bytes, as JSON.
+    pub(super) const fn length(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Large(_, length) => *length,
+        }
+    }
+
+    /// A patch of more is refused.
+    pub(super) fn has_too_many_attributes(&self) -> bool {
+        match self {
+            Self::Text(text) => patch::has_too_many(text),
+            Self::Large(large, _) => {
+                let record = large.record();
+                let value = record.as_ref().and_then(|record| record.value());
+                value.is_some_and(|value| {
+                    value
+                        .read_all()
+                        .is_ok_and(|totals| totals.fields > patch::ATTRIBUTES_MAX as u64)
+                }) && patch::has_too_many(&self.to_text())
+            }
+        }
+    }
+
+    /// The JSON.
+    pub(super) fn to_text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Large(_, length) => {
+                let mut text = String::with_capacity(*length as usize);
+                // It was read before, for its length.
+                let written = self.write(&mut |piece| text.push_str(piece));
+                debug_assert!(written.is_ok(), "{written:?}");
+                Cow::Owned(text)
+            }
+        }
+    }
+
+    fn write(&self, give: &mut dyn FnMut(&str)) -> Result<(), ValueError> {
+        match self {
+            Self::Text(text) => give(text),
+            Self::Large(large, _) => {
+                let record = large.record();
+                if let Some(value) = record.as_ref().and_then(|record| record.value()) {
+                    return value.write_json_pieces(JsonStyle::Natural, |piece| {
+                        give(piece);
+                        Ok(())
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Payload for Value<'_> {
+    type Field = Json;
+
+    fn fields(&self) -> Option<Vec<(String, Json)>> {
+        patch::attributes(&self.to_text())
+    }
+
+    fn may_have_operations(&self) -> bool {
+        match self {
+            Self::Text(text) => JsonValue(text).may_have_operations(),
+            Self::Large(..) => true,
+        }
+    }
+}
+
+impl NewRecord<'_> {
+    const fn length(&self) -> u64 {
+        match self {
+            Self::Value(value) => value.length(),
+            Self::Merge(_, length) => *length,
+        }
+    }
+
+    /// Gives the JSON away in pieces.
+    fn write(&self, give: &mut dyn FnMut(&str)) -> Result<(), Undecodable> {
+        match self {
+            Self::Value(value) => value.write(give).map_err(Undecodable::from),
+            Self::Merge(merge, _) => {
+                // It was written before, for its length.
+                let written = merge.write(give);
+                debug_assert!(written.is_ok(), "{written:?}");
+                Ok(())
+            }
+        }
+    }
+}
 
 impl Store {
-    /// Stores a record that has not been decoded. Gives false if it has to be passed over.
-    pub(super) fn on_large(&mut self, large: Box<LargeRecord>) -> rusqlite::Result<bool> {
+    /// Stores a record that has not been decoded.
+    pub(super) fn on_large(&mut self, large: Box<LargeRecord>) -> rusqlite::Result<Done> {
         let Some(record) = large.record() else {
             debug_assert!(false, "the record has just been there");
-            return Ok(true);
+            return Ok(Ok(None));
         };
         let (table, key) = (record.table().clone(), record.key_bytes().to_vec());
         let origin = record.origin().clone();
@@ -45,156 +167,88 @@ impl Store {
             user: user.as_deref(),
             id: &id,
             value: "",
+            write: large.write,
         };
-        let passed_over = match length {
-            Ok(length) => self.change_by_large(&change, large, length)?,
-            Err(error) => Some(error),
+        let done = match length {
+            Ok(length) => self.on_large_change(&change, large, length)?,
+            Err(error) => Err(error),
         };
-        if let Some(error) = &passed_over {
+        if let Err(error) = &done {
             self.on_skipped(&Skipped::by_store(&change, error))?;
         }
-        Ok(passed_over.is_none())
+        Ok(done)
     }
 
-    /// Does what a record asks for whose value takes `length` bytes as JSON. Gives why it has to be passed over, if it has to
-    /// be.
-    fn change_by_large(
+    fn on_large_change(
         &mut self,
         change: &Change<'_>,
         large: Box<LargeRecord>,
         length: u64,
-    ) -> rusqlite::Result<Option<Undecodable>> {
-        let value = large.record().and_then(|record| record.value());
-        let is_row = matches!(change.kind, RecordKind::Put | RecordKind::Patch);
-        let Some(value) = value.filter(|_| is_row && length > LARGE as u64) else {
-            let mut text = String::new();
-            if let Some(value) = value.filter(|_| is_row) {
-                text.reserve_exact(length as usize);
-                match value.write_json(&mut text, JsonStyle::Natural) {
-                    Ok(()) => {}
-                    Err(error) => return Ok(Some(error.into())),
-                }
-            }
-            let value = text.as_str();
-            return self.on_change(&Change { value, ..*change });
-        };
-        self.note_event(change)?;
-        let table = self.table_of(change)?;
-        if !self.is_newest(&table, change)? {
-            return Ok(None);
+    ) -> rusqlite::Result<Done> {
+        let value = Value::Large(large, length);
+        if length > LARGE as u64 {
+            return self.on_change(change, value);
         }
-        let has_row = self
-            .connection
-            .prepare_cached(&table.version)?
-            .exists([change.key])?;
-        if change.kind == RecordKind::Patch && has_row {
-            let mut changes = String::with_capacity(length as usize);
-            let written = value.write_json(&mut changes, JsonStyle::Natural);
-            drop(large);
-            match written {
-                Ok(()) => self.put_merged(&table, change, &changes),
-                Err(error) => Ok(Some(error.into())),
-            }
-        } else {
-            let written = self.put_large(&table, change, length, move |give| {
-                let record = large.record();
-                let value = record.as_ref().and_then(|record| record.value());
-                value.map_or(Ok(()), |value| {
-                    value.write_json_pieces(JsonStyle::Natural, |piece| {
-                        give(piece);
-                        Ok::<_, ValueError>(())
-                    })
-                })
-            })?;
-            Ok(written.err().map(Undecodable::from))
-        }
+        // A large record may have a small value.
+        let text = value.to_text().into_owned();
+        drop(value);
+        self.on_change(change, Value::Text(&text))
     }
 
-    /// Patches a row where the row, the patch or both are large. There is a row, and the patch is not too old for it.
-    pub(super) fn patch_large(
+    /// Writes a row, in the place of what is there. Gives why that cannot be; the row stays as it was then.
+    pub(super) fn write_row(
         &self,
         table: &DataTable,
-        change: &Change<'_>,
-    ) -> rusqlite::Result<Option<Undecodable>> {
-        self.put_merged(table, change, change.value_or(NO_CHANGES))
-    }
-
-    /// Stores what a row becomes by a patch. Gives why the patch has to be passed over, if it has to be.
-    fn put_merged(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-        changes: &str,
-    ) -> rusqlite::Result<Option<Undecodable>> {
-        let limit = self.max_row;
-        let too_large = Ok(Some(Undecodable::TooLarge { limit }));
-        let mut length = self.connection.prepare_cached(&table.length)?;
-        let length: u64 = length.query_row([change.key], |row| row.get(0))?;
+        row: &NewRow<'_>,
+        record: NewRecord<'_>,
+    ) -> rusqlite::Result<Result<(), Undecodable>> {
+        let (length, limit) = (record.length(), self.max_row);
         if length > limit {
-            return too_large;
+            return Ok(Err(Undecodable::TooLarge { limit }));
         }
-        let mut read = self.connection.prepare_cached(&table.record)?;
-        let mut rows = read.query([change.key])?;
-        let Some(row) = rows.next()? else {
-            return Err(rusqlite::Error::QueryReturnedNoRows);
-        };
-        let merge = Merge::new(text(row, 0)?, changes);
-        let (length, merge) = match merge.and_then(|merge| Ok((merge.length()?, merge))) {
-            Ok(merge) => merge,
-            Err(error) => return not_merged(error).map(Some),
-        };
-        if length > limit {
-            return too_large;
-        }
-        match self.put_large(table, change, length, |give| merge.write(give))? {
-            Ok(()) => Ok(None),
-            Err(error) => not_merged(error).map(Some),
-        }
-    }
-
-    /// Whether the change is not older than what there is. If it is, the row is marked.
-    fn is_newest(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<bool> {
-        let version: Option<f64> = self
-            .connection
-            .prepare_cached(&table.version)?
-            .query_row([change.key], |row| row.get(0))
-            .optional()?;
-        if version.is_some_and(|version| version > change.version) {
-            return self.mark(table, change.key).map(|()| false);
-        }
-        self.revive(table, change)
-    }
-
-    /// Makes a row, in the place of one that is not newer, of the JSON of just this length that `write` gives in pieces. If
-    /// `write` fails, the row stays as it was.
-    fn put_large<E>(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-        length: u64,
-        write: impl FnOnce(&mut dyn FnMut(&str)) -> Result<(), E>,
-    ) -> rusqlite::Result<Result<(), E>> {
-        if !self.takes_pieces(table)? {
+        if length <= LARGE as u64 || !self.takes_pieces(table)? {
             let mut text = String::with_capacity(length as usize);
-            return match write(&mut |piece| text.push_str(piece)) {
-                Ok(()) => self.put(table, change, &text).map(Ok),
-                Err(error) => Ok(Err(error)),
-            };
+            if let Err(error) = record.write(&mut |piece| text.push_str(piece)) {
+                return Ok(Err(error));
+            }
+            return self.insert(table, row, &text).map(Ok);
         }
         // An error of SQLite ends the transaction, and this with it.
         self.connection.execute_batch("SAVEPOINT large")?;
         // Not updated: that would copy the room for the JSON.
         self.connection
             .prepare_cached(&table.remove)?
-            .execute([change.key])?;
-        self.insert(table, change, &ZeroBlob(length))?;
-        let row = self.connection.last_insert_rowid();
-        let written = self.write_record(table, row, write)?;
+            .execute([row.key])?;
+        self.insert(table, row, &ZeroBlob(length))?;
+        let rowid = self.connection.last_insert_rowid();
+        let written = self.write_record(table, rowid, |give| record.write(give))?;
         self.connection.execute_batch(match written {
             Ok(()) => "RELEASE large",
             Err(_) => "ROLLBACK TO large; RELEASE large",
         })?;
         Ok(written)
+    }
+
+    fn insert(
+        &self,
+        table: &DataTable,
+        row: &NewRow<'_>,
+        record: &dyn ToSql,
+    ) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(&table.write)?
+            .execute(params![
+                row.key,
+                row.id,
+                row.version,
+                row.origin,
+                row.user,
+                row.expires_at,
+                row.copy,
+                row.memory,
+                record,
+            ])
+            .map(drop)
     }
 
     /// Whether rows of the table can be written in pieces.
@@ -241,16 +295,4 @@ fn json_length(value: Option<RawValue<'_>>, limit: u64) -> Result<u64, Undecodab
     };
     let length = value.json_length(JsonStyle::Natural, limit)?;
     length.ok_or(Undecodable::TooLarge { limit })
-}
-
-/// The outcome of a patch that cannot be merged: a record is passed over, or somebody else has written to the file.
-pub(super) fn not_merged(error: MergeError) -> rusqlite::Result<Undecodable> {
-    match error {
-        MergeError::TooManyChanges => Ok(Undecodable::TooManyChanges),
-        MergeError::NotJson(error) => Err(rusqlite::Error::FromSqlConversionFailure(
-            1,
-            Type::Text,
-            Box::new(error),
-        )),
-    }
 }

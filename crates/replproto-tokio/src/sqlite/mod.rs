@@ -7,6 +7,7 @@ mod link;
 mod place;
 mod replica;
 mod report;
+mod rows;
 mod schema;
 mod store;
 mod tables;
@@ -16,6 +17,7 @@ mod worker;
 
 use std::path::PathBuf;
 
+use replproto_core::replica::Writes;
 use replproto_core::{Cursor, Event};
 use tokio::sync::{mpsc, oneshot};
 
@@ -74,6 +76,7 @@ impl SqliteOptions {
 /// | `user` | the user who changed it, or NULL |
 /// | `expires_at` | when it expires, milliseconds since 1970, or NULL. Nothing is removed because of it |
 /// | `copy` | the base copy that last brought it; for the sink only |
+/// | `memory` | what must be remembered of the writes to it; for the sink only |
 /// | `record` | the record as JSON: TEXT, or beyond 256 KiB a BLOB that holds the text |
 ///
 /// SQLite's functions for JSON take such a BLOB as they take TEXT; where a tool wants text, `CAST(record AS TEXT)` gives it.
@@ -105,6 +108,8 @@ impl SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteSink {
     requests: mpsc::Sender<Request>,
+    /// Those of the transaction that is being applied.
+    writes: Writes,
     /// Fails when the thread has ended and the file is closed.
     ended: oneshot::Receiver<()>,
 }
@@ -138,7 +143,11 @@ impl SqliteSink {
             })
             .map_err(|error| SqliteError::Thread { error })?;
         opening.await.map_err(|_| SqliteError::Stopped)??;
-        Ok(Self { requests, ended })
+        Ok(Self {
+            requests,
+            writes: Writes::default(),
+            ended,
+        })
     }
 
     /// Asks for something, and tells where the answer will come.
@@ -176,6 +185,7 @@ impl Sink for SqliteSink {
     type Error = SqliteError;
 
     async fn load(&mut self) -> Result<Stored, SqliteError> {
+        self.writes.end_transaction();
         self.ask(Request::Load).await
     }
 
@@ -190,13 +200,18 @@ impl Sink for SqliteSink {
             match event {
                 Event::Records(records) => {
                     for (index, record) in records.iter().enumerate() {
-                        batch.add(&record, &records, index);
+                        batch.add(&record, (&records, index), &mut self.writes);
                         if batch.is_full() {
                             answers.extend(self.send(&mut batch).await?);
                         }
                     }
                 }
-                event => batch.event(event),
+                event => {
+                    if matches!(event, Event::EndTransaction(_)) {
+                        self.writes.end_transaction();
+                    }
+                    batch.event(event);
+                }
             }
             if batch.is_full() {
                 answers.extend(self.send(&mut batch).await?);
@@ -205,7 +220,7 @@ impl Sink for SqliteSink {
         answers.extend(self.send(&mut batch).await?);
         let mut applied = Applied::default();
         for answer in answers {
-            applied.skipped += answer.await.map_err(|_| SqliteError::Stopped)??.skipped;
+            applied += answer.await.map_err(|_| SqliteError::Stopped)??;
         }
         Ok(applied)
     }
@@ -220,11 +235,14 @@ impl Sink for SqliteSink {
     }
 
     async fn rollback(&mut self) -> Result<(), SqliteError> {
+        self.writes.end_transaction();
         self.ask(Request::Rollback).await
     }
 
     async fn close(self) {
-        let Self { requests, ended } = self;
+        let Self {
+            requests, ended, ..
+        } = self;
         drop(requests);
         // An error is what we wait for.
         let _ = ended.await;

@@ -38,6 +38,7 @@ const STATEMENTS_KEPT: usize = 256;
 /// * `_replproto_table`: which SQL table holds which replicated table.
 /// * `_replproto_tombstone`: see `tombstone.rs`.
 /// * `_replproto_seen`: records that the base copy under way has brought, while a newer version was there.
+/// * `_replproto_doubt`: rows that may not be the publisher's, and why (`replproto_core::replica::Doubt`).
 /// * `_replproto_skipped`: the last records that were passed over. `number` counts all of them.
 /// * `_replproto_blob_gone`: blobs that the source has declared gone.
 /// * `_replproto_event`: the log of events, if it is asked for.
@@ -68,6 +69,9 @@ CREATE TABLE _replproto_tombstone (
     key BLOB NOT NULL,
     version REAL NOT NULL,
     sequence REAL,
+    origin TEXT NOT NULL DEFAULT '',
+    memory BLOB,
+    hidden TEXT,
     PRIMARY KEY (table_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX _replproto_tombstone_sequence ON _replproto_tombstone (link, sequence);
@@ -97,8 +101,15 @@ CREATE TABLE _replproto_event (
 );
 ";
 
-/// The table that format 2 has brought.
-pub(super) const SEEN: &str = "
+/// The tables that format 2 has brought.
+pub(super) const SINCE_2: &str = "
+CREATE TABLE _replproto_doubt (
+    link INTEGER NOT NULL,
+    table_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    class TEXT NOT NULL,
+    PRIMARY KEY (table_id, key)
+) WITHOUT ROWID;
 CREATE TABLE _replproto_seen (
     link INTEGER NOT NULL,
     table_id INTEGER NOT NULL,
@@ -203,7 +214,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> 
         // Another follower may have been faster.
         if format(&transaction).at(path)?.is_none() {
             transaction.execute_batch(TABLES).at(path)?;
-            transaction.execute_batch(SEEN).at(path)?;
+            transaction.execute_batch(SINCE_2).at(path)?;
             transaction
                 .execute("INSERT INTO _replproto_format VALUES (?1)", [FORMAT])
                 .at(path)?;

@@ -4,23 +4,21 @@ use std::path::Path;
 use std::rc::Rc;
 
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
+use replproto_core::replica::Doubt;
 use replproto_core::{Cursor, Event, RecordKind, Sequence, StoredCursor, WallTime};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use rusqlite::{Connection, params};
 
 use super::SqliteOptions;
-use super::batch::{Batch, Change, LARGE, Step};
+use super::batch::{Batch, Change, Step};
 use super::error::{AtPath, SqliteError};
-use super::large::not_merged;
+use super::large::Value;
 use super::link::{Copy, CopyState, Link, read_cursor};
 use super::place::Place;
 use super::report::{ShownKey, Skipped, write_event_line};
 use super::schema::{self, Guard};
-use super::tables::{DataTable, Tables, text};
+use super::tables::{DataTable, Tables};
 use super::tombstones::Tombstones;
-use crate::decode::{NO_CHANGES, NO_VALUE, Undecodable};
 use crate::journal::{Journal, line};
-use crate::patch;
 use crate::sink::{Applied, Stored};
 
 /// How many of the records that were passed over are kept. All are counted.
@@ -37,7 +35,7 @@ pub(super) struct Store {
     pub(super) max_row: u64,
     tables: Tables,
     pub(super) link: Link,
-    tombstones: Tombstones,
+    pub(super) tombstones: Tombstones,
     /// The next entries come from another place of the log than the last ones.
     new_run: bool,
     line: String,
@@ -111,10 +109,11 @@ impl Store {
         for step in batch.steps() {
             match step {
                 Step::Change(change) => {
-                    if let Some(error) = self.on_change(&change)? {
-                        applied.skipped += 1;
-                        self.on_skipped(&Skipped::by_store(&change, &error))?;
+                    let done = self.on_change(&change, Value::Text(change.value))?;
+                    if let Err(error) = &done {
+                        self.on_skipped(&Skipped::by_store(&change, error))?;
                     }
+                    applied.add(&done);
                 }
                 Step::Undecodable(change, error) => {
                     applied.skipped += 1;
@@ -123,7 +122,7 @@ impl Store {
                 Step::Large(record) => {
                     let record = record.borrow_mut().take();
                     if let Some(record) = record {
-                        applied.skipped += u64::from(!self.on_large(record)?);
+                        applied.add(&self.on_large(record)?);
                     }
                 }
                 Step::Event(event) => self.on_event(event)?,
@@ -224,23 +223,6 @@ impl Store {
         }
     }
 
-    /// Gives why the record has to be passed over, if it has to be.
-    pub(super) fn on_change(
-        &mut self,
-        change: &Change<'_>,
-    ) -> rusqlite::Result<Option<Undecodable>> {
-        self.note_event(change)?;
-        let table = self.table_of(change)?;
-        match change.kind {
-            RecordKind::Put => return self.put_within(&table, change, change.value_or(NO_VALUE)),
-            RecordKind::Patch => return self.patch(&table, change),
-            RecordKind::Delete | RecordKind::Invalidate => self.remove(&table, change)?,
-            // Messages and relocations change no record, and later kinds are not known to.
-            _ => {}
-        }
-        Ok(None)
-    }
-
     /// Keeps a line for the log of events, if there is one.
     pub(super) fn note_event(&mut self, change: &Change<'_>) -> rusqlite::Result<()> {
         if self.keep_events {
@@ -259,119 +241,6 @@ impl Store {
             .of(&self.connection, self.guard.link, change.table)
     }
 
-    /// Whether nothing newer is there. A tombstone that is not newer is removed.
-    pub(super) fn revive(&self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<bool> {
-        let key = change.key;
-        match self.tombstones.version(&self.connection, table.id, key)? {
-            Some(deleted) if deleted > change.version => Ok(false),
-            Some(_) => Tombstones::remove(&self.connection, table.id, key).map(|()| true),
-            None => Ok(true),
-        }
-    }
-
-    /// Stores a row that is not too large.
-    fn put_within(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-        value: &str,
-    ) -> rusqlite::Result<Option<Undecodable>> {
-        let limit = self.max_row;
-        if value.len() as u64 > limit {
-            return Ok(Some(Undecodable::TooLarge { limit }));
-        }
-        self.put(table, change, value).map(|()| None)
-    }
-
-    pub(super) fn put(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-        value: &str,
-    ) -> rusqlite::Result<()> {
-        if !self.revive(table, change)? {
-            return Ok(());
-        }
-        if self.insert(table, change, &value)? == 0 {
-            self.mark(table, change.key)?;
-        }
-        Ok(())
-    }
-
-    /// Tells how many rows were stored: none if there is a newer one.
-    pub(super) fn insert(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-        record: &dyn ToSql,
-    ) -> rusqlite::Result<usize> {
-        self.connection.prepare_cached(&table.put)?.execute(params![
-            change.key,
-            change.id,
-            change.version,
-            change.origin,
-            change.user,
-            change.expires_at,
-            self.link.copy.mark_now(),
-            record,
-        ])
-    }
-
-    fn patch(
-        &self,
-        table: &DataTable,
-        change: &Change<'_>,
-    ) -> rusqlite::Result<Option<Undecodable>> {
-        let key = change.key;
-        let changes = change.value_or(NO_CHANGES);
-        let mut read = self.connection.prepare_cached(&table.read)?;
-        let mut rows = read.query(params![key, LARGE])?;
-        let Some(row) = rows.next()? else {
-            return self.put_within(table, change, changes);
-        };
-        let version: f64 = row.get(0)?;
-        if version > change.version {
-            return self.mark(table, key).map(|()| None);
-        }
-        if row.get_ref(1)? == ValueRef::Null || changes.len() > LARGE {
-            drop(rows);
-            return self.patch_large(table, change);
-        }
-        let merged = match patch::merge(text(row, 1)?, changes) {
-            Ok(merged) => merged,
-            Err(error) => return not_merged(error).map(Some),
-        };
-        drop(rows);
-        self.put_within(table, change, &merged)
-    }
-
-    fn remove(&mut self, table: &DataTable, change: &Change<'_>) -> rusqlite::Result<()> {
-        let (key, version) = (change.key, change.version);
-        let deleted = self.tombstones.version(&self.connection, table.id, key)?;
-        if deleted.is_some_and(|deleted| deleted > version) {
-            return Ok(());
-        }
-        let removed: Option<f64> = self
-            .connection
-            .prepare_cached(&table.version)?
-            .query_row([key], |row| row.get(0))
-            .optional()?;
-        if removed.is_some_and(|removed| removed > version) {
-            return Ok(());
-        }
-        if removed.is_some() {
-            self.connection
-                .prepare_cached(&table.remove)?
-                .execute([key])?;
-        }
-        // Copied rows do not come in the order of the log, so nothing can be concluded from what is new among them.
-        let is_new = !self.link.copy.is_active()
-            && deleted.is_none_or(|deleted| deleted < version)
-            && removed.is_none_or(|removed| removed < version);
-        self.tombstones
-            .insert(&self.connection, table.id, key, version, is_new)
-    }
-
     /// The publisher has this record, although its entry changes nothing here. The row itself is left alone: SQLite would
     /// write all of it again.
     pub(super) fn mark(&self, table: &DataTable, key: &[u8]) -> rusqlite::Result<()> {
@@ -380,6 +249,19 @@ impl Store {
                 .prepare_cached("INSERT OR IGNORE INTO _replproto_seen VALUES (?1, ?2, ?3)")?
                 .execute(params![self.guard.link, table.id, key])?;
         }
+        Ok(())
+    }
+
+    /// The row may not be the publisher's.
+    pub(super) fn note_doubt(
+        &self,
+        table: &DataTable,
+        key: &[u8],
+        doubt: Doubt,
+    ) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO _replproto_doubt VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![self.guard.link, table.id, key, doubt.as_str()])?;
         Ok(())
     }
 
@@ -471,7 +353,12 @@ impl Store {
                 self.connection
                     .prepare_cached(&table.sweep)?
                     .execute([mark, table.id])?;
+                Tombstones::sweep(&self.connection, table.id)?;
             }
+            self.connection.execute(
+                "DELETE FROM _replproto_doubt WHERE link = ?1",
+                [self.guard.link],
+            )?;
         }
         self.link.set_copy(
             &self.connection,
@@ -507,6 +394,7 @@ mod tests {
     use crate::sqlite::testing::TempFile;
     use crate::testing::{at, put};
     use replproto_core::StoredCursor;
+    use replproto_core::replica::Writes;
 
     #[test]
     fn a_full_disk_loses_nothing_that_was_committed() {
@@ -525,7 +413,7 @@ mod tests {
                 };
                 records
                     .iter()
-                    .for_each(|record| assert!(batch.record(&record)));
+                    .for_each(|record| assert!(batch.record(&record, &mut Writes::default())));
             }
             batch
         };

@@ -19,16 +19,17 @@ pub(super) struct DataTable {
     pub(super) id: i64,
     /// Its name in SQL, not quoted.
     pub(super) name: String,
-    /// Stores a record unless a newer version is there: key, id, version, origin, user, expires_at, copy, record.
+    /// Stores a record that is newer than all that is known of it, in the place of one that only ever had writes in order: key,
+    /// id, version, origin, user, expires_at, copy, record.
     pub(super) put: String,
-    /// Version and JSON of a record, no JSON if it is longer: key, longest JSON.
+    /// Stores a record, whatever there is: key, id, version, origin, user, expires_at, copy, memory, record.
+    pub(super) write: String,
+    /// Version, origin, copy, memory, user and expires_at of a record: key.
     pub(super) read: String,
-    /// The length of a record: key.
-    pub(super) length: String,
     /// The JSON of a record: key.
     pub(super) record: String,
-    /// The version of a record: key.
-    pub(super) version: String,
+    /// Changes all but the record: key, version, origin, whether there is an expiry to store, expires_at, copy, memory.
+    pub(super) touch: String,
     /// Removes a record: key.
     pub(super) remove: String,
     /// Removes the records that a copy has not brought: copy, the table's id.
@@ -46,15 +47,26 @@ impl DataTable {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO UPDATE SET \
                  version = excluded.version, origin = excluded.origin, user = excluded.user, \
                  expires_at = excluded.expires_at, copy = excluded.copy, record = excluded.record \
-                 WHERE version <= excluded.version"
+                 WHERE memory IS NULL AND (version < excluded.version \
+                 OR version = excluded.version AND origin = excluded.origin \
+                 AND (copy = 0 OR excluded.copy <> 0))"
+            ),
+            write: format!(
+                "INSERT INTO {table} (key, id, version, origin, user, expires_at, copy, memory, record) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO UPDATE SET \
+                 version = excluded.version, origin = excluded.origin, user = excluded.user, \
+                 expires_at = excluded.expires_at, copy = excluded.copy, memory = excluded.memory, \
+                 record = excluded.record"
             ),
             read: format!(
-                "SELECT version, CASE WHEN octet_length(record) <= ?2 THEN record END \
-                 FROM {table} WHERE key = ?1"
+                "SELECT version, origin, copy, memory, user, expires_at FROM {table} WHERE key = ?1"
             ),
-            length: format!("SELECT octet_length(record) FROM {table} WHERE key = ?1"),
             record: format!("SELECT record FROM {table} WHERE key = ?1"),
-            version: format!("SELECT version FROM {table} WHERE key = ?1"),
+            touch: format!(
+                "UPDATE {table} SET version = ?2, origin = ?3, \
+                 expires_at = CASE WHEN ?4 THEN ?5 ELSE expires_at END, copy = ?6, memory = ?7 \
+                 WHERE key = ?1"
+            ),
             remove: format!("DELETE FROM {table} WHERE key = ?1"),
             sweep: format!(
                 "DELETE FROM {table} WHERE copy <> ?1 \
@@ -149,7 +161,7 @@ pub(super) fn create(connection: &Connection, sql_name: &str) -> rusqlite::Resul
     connection.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS {table} (
             key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL, version REAL NOT NULL, origin TEXT NOT NULL, user TEXT,
-            expires_at REAL, copy INTEGER NOT NULL, {RECORD} TEXT NOT NULL
+            expires_at REAL, copy INTEGER NOT NULL, memory BLOB, {RECORD} TEXT NOT NULL
         )",
         table = quote(sql_name)
     ))

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use replproto_core::event::{BlobFailure, BlobFault};
+use replproto_core::replica::RETENTION;
 use replproto_core::{Event, StoredCursor};
 
 use super::testing::TempFile;
@@ -152,20 +153,21 @@ async fn entries_do_what_their_kind_says() {
         [
             row("absent", r#"{"a":1}"#),
             row("back", r#"{"a":3}"#),
-            row("nothing", "null"),
-            row("null", "null"),
             row("older", "{}"),
-            row("patched", r#"{"a":1,"b":2,"c":2}"#),
+            row("patched", r#"{"a":9,"b":2,"c":2}"#),
             row("quiet", "{}"),
             row("same", r#"{"a":2}"#),
         ]
     );
     assert_eq!(
         file.query::<i64>("SELECT count(*) FROM _replproto_tombstone"),
-        2
+        4
     );
     sink.close().await;
 }
+
+/// For so long a deletion is remembered.
+const KEPT: f64 = RETENTION.as_millis() as f64;
 
 #[tokio::test]
 async fn tombstones_go_when_the_cursor_passes_their_position() {
@@ -175,11 +177,20 @@ async fn tombstones_go_when_the_cursor_passes_their_position() {
     let mut events = records(&[delete("a", 1.0)]);
     events.push(end(Some(10.0)));
     events.extend(records(&[delete("b", 2.0)]));
-    commit(&mut sink, events, Some(at(9.0))).await;
+    // Something late may still come.
+    commit(&mut sink, events, Some(at(KEPT + 0.9))).await;
     assert_eq!(count(), 2);
-    commit(&mut sink, Vec::new(), Some(at(10.0))).await;
+    commit(&mut sink, Vec::new(), Some(at(KEPT + 2.0))).await;
     assert_eq!(count(), 1, "the position of b is not known yet");
-    commit(&mut sink, vec![end(Some(11.0))], Some(at(11.0))).await;
+    let position = KEPT + 11.0;
+    commit(
+        &mut sink,
+        vec![end(Some(position))],
+        Some(at(position - 1.0)),
+    )
+    .await;
+    assert_eq!(count(), 1);
+    commit(&mut sink, Vec::new(), Some(at(position))).await;
     assert_eq!(count(), 0);
     sink.close().await;
 }
@@ -529,7 +540,7 @@ async fn after_an_error_only_a_rollback_helps() {
     let sql = "UPDATE Dog SET record = '{' WHERE id = '\"a\"'";
     file.connection().execute_batch(sql).unwrap();
     sink.begin().await.unwrap();
-    let events = records(&[put("b", 2.0, &[]), patch("a", 2.0, &[])]);
+    let events = records(&[put("b", 2.0, &[]), patch("a", 2.0, &[("n", 1.0)])]);
     let error = sink.apply(events).await.unwrap_err();
     assert!(matches!(error, SqliteError::Damaged { .. }), "{error:?}");
     assert!(is_refused(sink.commit(None).await));

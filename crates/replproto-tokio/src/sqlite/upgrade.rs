@@ -3,11 +3,11 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::schema::{self, SEEN};
+use super::schema::{self, SINCE_2};
 use super::tables::{self, quote};
 
 /// The layout in which rows could not be written in pieces: the replicated tables were WITHOUT ROWID, and rows had the mark of
-/// the base copy that had last brought them in whatever version.
+/// the base copy that had last brought them in whatever version. What had been written to a row was not remembered.
 pub(super) const FORMAT_1: i64 = 1;
 
 /// Makes a file of format 1 one of format 2. After an error it is as it was.
@@ -45,7 +45,12 @@ fn in_one_transaction(connection: &mut Connection) -> rusqlite::Result<()> {
         tracing::info!(table = name, "table {} of {}", index + 1, names.len());
         write_anew(&transaction, name)?;
     }
-    transaction.execute_batch(SEEN)?;
+    transaction.execute_batch(SINCE_2)?;
+    transaction.execute_batch(
+        "ALTER TABLE _replproto_tombstone ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+         ALTER TABLE _replproto_tombstone ADD COLUMN memory BLOB;
+         ALTER TABLE _replproto_tombstone ADD COLUMN hidden TEXT;",
+    )?;
     transaction.execute_batch("DROP TABLE IF EXISTS _replproto_stage")?;
     transaction.execute("UPDATE _replproto_format SET version = 2", [])?;
     transaction.commit()?;
@@ -61,7 +66,8 @@ fn write_anew(connection: &Connection, name: &str) -> rusqlite::Result<()> {
         .prepare("SELECT 1 FROM pragma_table_list(?1) WHERE schema = 'main' AND wr AND ncol = 8")?
         .exists([name])?;
     if !is_ours {
-        return Ok(());
+        let table = quote(name);
+        return connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN memory BLOB"));
     }
     let added: Vec<String> = connection
         .prepare(
@@ -74,9 +80,11 @@ fn write_anew(connection: &Connection, name: &str) -> rusqlite::Result<()> {
     let table = quote(name);
     connection.execute_batch(&format!("ALTER TABLE {table} RENAME TO {OLD}"))?;
     tables::create(connection, name)?;
-    let columns = "key, id, version, origin, user, expires_at, copy, record";
+    let columns = "key, id, version, origin, user, expires_at";
+    // Nobody knows what was written to a row, as if it were a copied one.
     connection.execute_batch(&format!(
-        "INSERT INTO {table} ({columns}) SELECT {columns} FROM {OLD} ORDER BY key;
+        "INSERT INTO {table} ({columns}, copy, record)
+         SELECT {columns}, iif(copy = 0, -1, copy), record FROM {OLD} ORDER BY key;
          DROP TABLE {OLD};"
     ))?;
     for sql in added {

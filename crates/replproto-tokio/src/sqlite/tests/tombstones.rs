@@ -25,8 +25,8 @@ async fn a_position_of_a_later_run_says_nothing_about_an_earlier_one() {
 
     // A deletion that the first run had not brought shows that this one has come further.
     let mut events = records(&[delete("a", 8.0), delete("b", 9.0)]);
-    events.push(end(Some(10.0)));
-    commit(&mut sink, events, Some(at(10.0))).await;
+    events.push(end(Some(KEPT + 10.0)));
+    commit(&mut sink, events, Some(at(KEPT + 10.0))).await;
     assert_eq!(count(), 0);
     sink.close().await;
 }
