@@ -169,7 +169,7 @@ fn stored(row: &Row<Value>) -> Row<Value> {
     let memory = Memory::from_bytes(plain, &bytes(row), |bytes| {
         Some(number(f64::from_be_bytes(bytes.try_into().ok()?)))
     });
-    let content = row.content().or(row.hidden()).cloned();
+    let content = row.content().or_else(|| row.hidden()).cloned();
     Row::new(
         content,
         row.content().is_some(),
