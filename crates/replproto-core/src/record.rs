@@ -183,10 +183,10 @@ impl<'a> Record<'a> {
         (length > KEY_BYTES_MAX).then_some(RecordError::Key { length })
     }
 
-    /// Whether its value has to be searched for blobs.
-    #[inline]
-    pub(crate) fn refers_to_blobs(&self) -> bool {
-        self.has_blobs() && !self.entry.value.range().is_empty()
+    /// Whether it has to be looked at by itself: its value is to be searched for blobs, or it can never be used.
+    #[inline(always)]
+    pub(crate) fn stands_apart(&self) -> bool {
+        (self.has_blobs() && !self.entry.value.range().is_empty()) || self.fault().is_some()
     }
 
     /// The size of the whole entry in bytes.

@@ -124,11 +124,31 @@ impl FusedIterator for Iter<'_> {}
 /// What an entry is to us.
 pub(crate) enum Admission<'a> {
     Record(Record<'a>),
-    /// A record that can never be used, see [`Record::fault`]. It is passed over, and told.
-    Unusable(Record<'a>),
     Skip(Skip),
     /// It refers to something that is not among the sources.
     Missing(Missing),
+}
+
+/// What an entry is to a run. No more of it need be known there.
+pub(crate) enum Place {
+    /// One of the run's records.
+    Within,
+    /// A record that has to be looked at by itself, see [`Record::stands_apart`].
+    Apart,
+    Skip(Skip),
+    Missing(Missing),
+}
+
+impl Admission<'_> {
+    #[inline(always)]
+    fn place(self) -> Place {
+        match self {
+            Self::Record(record) if record.stands_apart() => Place::Apart,
+            Self::Record(_) => Place::Within,
+            Self::Skip(skip) => Place::Skip(skip),
+            Self::Missing(missing) => Place::Missing(missing),
+        }
+    }
 }
 
 /// Why an entry is passed over.
@@ -142,17 +162,31 @@ pub(crate) enum Skip {
     Unwanted,
 }
 
+/// Finds an entry's place.
+// Plain entries and others meet only where a place is all that is left of them. If they met earlier, each of them would bring
+// every field of a record there.
+#[inline(always)]
+pub(crate) fn place(sources: &Sources, bytes: &[u8]) -> Result<Place, WireError> {
+    let action = Action::parse(bytes)?;
+    if let Ok(kind) = kind(action)
+        && let Some(plain) = Entry::parse_plain(action, bytes)
+    {
+        return Ok(resolve(sources, bytes, kind, plain).place());
+    }
+    place_other(sources, action, bytes)
+}
+
+#[cold]
+#[inline(never)]
+fn place_other(sources: &Sources, action: Action, bytes: &[u8]) -> Result<Place, WireError> {
+    admit_after(sources, action, bytes, Entry::parse_any).map(Admission::place)
+}
+
 /// Reads an entry's header, and finds what it refers to.
-// Who only wants to know that it is a record must not pay for making one.
+// Who only reads some of a record must not pay for making all of it.
 #[inline(always)]
 pub(crate) fn admit<'a>(sources: &'a Sources, bytes: &'a [u8]) -> Result<Admission<'a>, WireError> {
-    let action = Action::parse(bytes)?;
-    let kind = match kind(action) {
-        Ok(kind) => kind,
-        Err(skip) => return Ok(Admission::Skip(skip)),
-    };
-    let entry = Entry::parse_after(action, bytes)?;
-    Ok(resolve(sources, bytes, kind, entry))
+    admit_after(sources, Action::parse(bytes)?, bytes, Entry::parse_after)
 }
 
 /// The same for an entry of which only the first bytes are here, which is too large to be used.
@@ -160,14 +194,19 @@ pub(crate) fn admit_head<'a>(
     sources: &'a Sources,
     head: &'a [u8],
 ) -> Result<Admission<'a>, WireError> {
-    let action = Action::parse(head)?;
+    admit_after(sources, Action::parse(head)?, head, Entry::parse_head)
+}
+
+/// The rest of it, after the action word has been read: the rest of the header is for `parse`.
+#[inline(always)]
+fn admit_after<'a>(
+    sources: &'a Sources,
+    action: Action,
+    bytes: &'a [u8],
+    parse: impl Fn(Action, &[u8]) -> Result<Entry, WireError>,
+) -> Result<Admission<'a>, WireError> {
     match kind(action) {
-        Ok(kind) => Ok(resolve(
-            sources,
-            head,
-            kind,
-            Entry::parse_head(action, head)?,
-        )),
+        Ok(kind) => Ok(resolve(sources, bytes, kind, parse(action, bytes)?)),
         Err(skip) => Ok(Admission::Skip(skip)),
     }
 }
@@ -203,16 +242,12 @@ fn resolve<'a>(
     if let Some(id) = sources.missing_list(&entry.optional) {
         return Admission::Missing(Missing::Residency(id));
     }
-    let record = Record {
+    Admission::Record(Record {
         bytes,
         entry,
         kind,
         table,
         origin,
         sources,
-    };
-    if record.fault().is_some() {
-        return Admission::Unusable(record);
-    }
-    Admission::Record(record)
+    })
 }

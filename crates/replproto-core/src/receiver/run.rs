@@ -15,7 +15,7 @@ use crate::event::{self, BlobOwner, Event, SkippedRecord};
 use crate::id::Name;
 use crate::key::KEY_BYTES_MAX;
 use crate::record::Record;
-use crate::records::{Admission, Records, Skip, admit, admit_head};
+use crate::records::{Admission, Place, Records, Skip, admit, admit_head, place};
 use crate::stats::Stats;
 use crate::value::{RawValue, ValueError};
 use crate::wire::WireError;
@@ -52,17 +52,14 @@ impl Receiver {
         let mut length = 0;
         let mut last = 0..0;
         let cut = loop {
-            match admit(self.context.sources(), &front[item.clone()]) {
-                Ok(Admission::Record(record)) if record.refers_to_blobs() => {
-                    break Cut::Apart(item);
-                }
-                Ok(Admission::Record(_)) => {
+            match place(self.context.sources(), &front[item.clone()]) {
+                Ok(Place::Within) => {
                     taken += 1;
                     last = item.clone();
                 }
-                Ok(Admission::Unusable(_)) => break Cut::Apart(item),
-                Ok(Admission::Skip(skip)) => count_skip(&mut self.stats, skip),
-                Ok(Admission::Missing(missing)) => match self.context.supply(missing) {
+                Ok(Place::Apart) => break Cut::Apart(item),
+                Ok(Place::Skip(skip)) => count_skip(&mut self.stats, skip),
+                Ok(Place::Missing(missing)) => match self.context.supply(missing) {
                     Ok(()) => continue,
                     Err(NoSupply::Full) if taken == 0 => {
                         self.context.renew_sources();
@@ -132,23 +129,19 @@ impl Receiver {
     fn record_apart(&mut self, item: Range<usize>) -> Option<Command> {
         let sources = Arc::clone(self.context.sources());
         let front = self.inbox.front();
-        let record = match admit(&sources, &front[item.clone()]) {
-            Ok(Admission::Record(record)) => record,
-            Ok(Admission::Unusable(record)) => {
-                let error = record.fault().unwrap_or(RecordError::Version);
-                let begins_copy = self
-                    .copying
-                    .note_row(&record.table().name, record.key_bytes());
-                let skipped = skipped(&record, error);
-                self.pass(item.end);
-                return Some(self.skip(skipped, begins_copy));
-            }
-            _ => {
-                debug_assert!(false, "the run has just admitted it");
-                self.malformed(WireError::Truncated("an audit entry"));
-                return None;
-            }
+        let Ok(Admission::Record(record)) = admit(&sources, &front[item.clone()]) else {
+            debug_assert!(false, "the run has just found a record there");
+            self.malformed(WireError::Truncated("an audit entry"));
+            return None;
         };
+        if let Some(error) = record.fault() {
+            let begins_copy = self
+                .copying
+                .note_row(&record.table().name, record.key_bytes());
+            let skipped = skipped(&record, error);
+            self.pass(item.end);
+            return Some(self.skip(skipped, begins_copy));
+        }
         let limit = self.config.limits.blob_references;
         let found = record.value().map(|value| blob_references(value, limit));
         match found {
@@ -193,7 +186,7 @@ impl Receiver {
         let skipped = loop {
             let front = &self.inbox.front()[head.clone()];
             break match admit_head(self.context.sources(), front) {
-                Ok(Admission::Record(record) | Admission::Unusable(record)) => {
+                Ok(Admission::Record(record)) => {
                     let error = RecordError::TooLarge {
                         size: size as u64,
                         limit: self.config.limits.record as u64,

@@ -151,7 +151,7 @@ impl Entry {
     /// What most entries are, in a fraction of the time: the numbers before the version have one byte each, and there are no
     /// optional fields. `None`: it is another one, or something is wrong with it.
     #[inline(always)]
-    fn parse_plain(action: Action, entry: &[u8]) -> Option<Self> {
+    pub(crate) fn parse_plain(action: Action, entry: &[u8]) -> Option<Self> {
         if action.flags.contains(Optional::FLAGS) {
             return None;
         }
@@ -221,9 +221,10 @@ impl Entry {
         })
     }
 
+    /// Any entry, whatever it has.
     #[cold]
     #[inline(never)]
-    fn parse_any(action: Action, entry: &[u8]) -> Result<Self, WireError> {
+    pub(crate) fn parse_any(action: Action, entry: &[u8]) -> Result<Self, WireError> {
         let flags = action.flags;
         let mut fields = Fields {
             entry,
