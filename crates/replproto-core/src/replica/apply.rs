@@ -281,21 +281,22 @@ impl<F: Field> Memory<F> {
         stamp: &Stamp,
     ) -> Outcome<F> {
         let head = self.head.as_ref();
-        // It has the row's version: an older one comes from a replay.
-        let is_current = head.is_some_and(|head| stamp.version >= head.version);
+        // It has the row's version: another one comes from a replay, or is of a publisher that says nothing of the row by it.
+        let is_current = head.is_some_and(|head| stamp.version == head.version);
         if !is_current || !row.is_there() {
             return Outcome::dropped();
         }
         Outcome::changed(Change::Show, expires_at)
     }
 
+    /// It changes no value, and shows none: a publisher does, but says nothing of the row by it.
     fn relocate(&mut self, stamp: &Stamp) -> Outcome<F> {
         self.moved = Some(stamp.clone());
         if self.head.as_ref().is_none_or(|head| stamp <= head) {
             return Outcome::dropped();
         }
         self.raise(stamp);
-        Outcome::changed(Change::Show, None)
+        Outcome::changed(Change::Keep, None)
     }
 }
 

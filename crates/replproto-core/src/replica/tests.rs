@@ -111,6 +111,23 @@ fn what_nobody_knows_is_an_error_and_changes_nothing() {
 }
 
 #[test]
+fn an_invalidated_record_is_shown_by_a_patch_or_a_message_with_its_version() {
+    let left = || Some(object(&[("x", number(1.0))]));
+    let invalidated = || play(&[entry(2.0, "a", Action::Invalidate(left()))]);
+    let mut row = invalidated();
+    assert_eq!((row.content(), row.hidden()), (None, left().as_ref()));
+    row.apply(&entry(3.0, "a", Action::Message)).unwrap();
+    row.apply(&entry(3.0, "a", Action::Relocate)).unwrap();
+    assert_eq!(row.content(), None);
+    row.apply(&patch(4.0, "a", &[("y", number(2.0))])).unwrap();
+    assert!(shows(&row, &[("x", number(1.0)), ("y", number(2.0))]));
+
+    let mut row = invalidated();
+    row.apply(&entry(2.0, "b", Action::Message)).unwrap();
+    assert!(shows(&row, &[("x", number(1.0))]));
+}
+
+#[test]
 fn a_row_that_had_puts_in_order_costs_nothing() {
     let row = play(&[put(1.0, "a", &[("n", number(1.0))]), put(2.0, "b", &[])]);
     assert!(bytes(&row).is_empty());
