@@ -36,6 +36,8 @@ pub enum EndCause {
     WrongName,
     /// The peer answered for another database than the one asked for.
     WrongDatabase,
+    /// The peer no longer has the log from the requested position on.
+    Gap,
     /// The peer did not send what a record needs.
     Missing,
     /// Nothing came from the peer for too long.
@@ -66,7 +68,7 @@ pub enum EndCause {
 
 impl EndCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Resolve,
         Self::Connect,
         Self::Tls,
@@ -80,6 +82,7 @@ impl EndCause {
         Self::TooLarge,
         Self::WrongName,
         Self::WrongDatabase,
+        Self::Gap,
         Self::Missing,
         Self::Silence,
         Self::Setup,
@@ -116,6 +119,7 @@ impl EndCause {
             Self::TooLarge => "too_large",
             Self::WrongName => "wrong_name",
             Self::WrongDatabase => "wrong_database",
+            Self::Gap => "gap",
             Self::Missing => "missing",
             Self::Silence => "silence",
             Self::Setup => "setup",
@@ -170,6 +174,7 @@ impl From<&CloseReason> for EndCause {
                 LinkError::TooLarge { .. } => Self::TooLarge,
                 LinkError::WrongName { .. } => Self::WrongName,
                 LinkError::WrongDatabase { .. } => Self::WrongDatabase,
+                LinkError::Gap { .. } => Self::Gap,
                 LinkError::Missing { .. } => Self::Missing,
                 LinkError::TimedOut { watchdog, .. } => (*watchdog).into(),
             },

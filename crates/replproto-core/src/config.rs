@@ -22,6 +22,8 @@ pub struct Config {
     pub tables: TableFilter,
     /// Origins whose records the publisher is asked not to send, besides our own.
     pub excluded_origins: Vec<String>,
+    /// What to do if the publisher no longer has the log from the requested position on.
+    pub on_gap: OnGap,
     /// What is refused.
     pub limits: Limits,
     /// When to pause.
@@ -39,6 +41,21 @@ pub enum Mode {
     /// Version 5.2.
     #[default]
     B,
+}
+
+/// What to do if the publisher no longer has the log from the requested position on, and sends a base copy that nobody has asked
+/// for. Such a copy leaves out what has not changed since that position, and does not say what was deleted meanwhile
+/// (`publisher.md` section 4.6; `protocol.md` section 15, ruling 26).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum OnGap {
+    /// The link takes the copy and goes on; records that were deleted meanwhile may stay.
+    #[default]
+    Keep,
+    /// The link ends with [`LinkError::Gap`](crate::LinkError::Gap). One that starts with [`Start::Copy`](crate::Start::Copy)
+    /// brings everything, exactly.
+    Close,
 }
 
 /// Which tables of the database to follow (`protocol.md` section 3.2).
@@ -305,6 +322,7 @@ impl Config {
             mode: Mode::default(),
             tables: TableFilter::default(),
             excluded_origins: Vec::new(),
+            on_gap: OnGap::default(),
             limits: Limits::default(),
             flow: FlowControl::default(),
             timeouts: Timeouts::default(),

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::id::{BlobId, CommitId};
 use crate::key::KEY_BYTES_MAX;
 use crate::pause::PauseReasons;
+use crate::time::{Sequence, WallTime};
 use crate::value::ValueError;
 use crate::wire::WireError;
 
@@ -138,6 +139,15 @@ pub enum LinkError {
         /// The one it named.
         actual: String,
     },
+    /// The peer no longer has the log from the requested position on, and a copy of a part is not wanted
+    /// ([`OnGap`](crate::config::OnGap)).
+    #[error("the publisher no longer has its log from {from} on: the link was away for {:.1} hours", hours(.from, .copy_start))]
+    Gap {
+        /// The position that was asked for.
+        from: Sequence,
+        /// The time of the copy that it offers instead.
+        copy_start: WallTime,
+    },
     /// The peer did not wait for its turn: until it has said its name and has answered the subscription, nobody knows whose
     /// data it would be.
     #[error("message {message} brings {what} before {missing}")]
@@ -170,6 +180,11 @@ pub enum LinkError {
     },
 }
 
+/// The time from a position in a log, which is a time there, to another one.
+fn hours(from: &Sequence, to: &WallTime) -> f64 {
+    (to.0 - from.0) / 3_600_000.0
+}
+
 impl LinkError {
     /// The close code to send; `None` where no close frame can be expected to arrive.
     pub(crate) const fn close_code(&self) -> Option<u16> {
@@ -177,6 +192,7 @@ impl LinkError {
             Self::Malformed { .. } | Self::TooSoon { .. } => 1002,
             Self::TooLarge { .. } => 1009,
             Self::WrongName { .. } | Self::WrongDatabase { .. } => 1008,
+            Self::Gap { .. } => 1000,
             Self::TextMessage => 1003,
             Self::Missing { .. } => 1011,
             Self::TimedOut { watchdog, .. } => match watchdog {
@@ -201,6 +217,10 @@ impl LinkError {
             }
             Self::WrongDatabase { .. } => {
                 "Check the address and the name of the database: the publisher answers for another one."
+            }
+            Self::Gap { .. } => {
+                "A complete copy is needed. The link was away for longer than the publisher keeps its log: keep it longer there, or \
+                 dial more often."
             }
             Self::Missing { .. } => {
                 "A new link brings it. If it happens again and again, it is a fault of the publisher: report it."

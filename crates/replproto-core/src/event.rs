@@ -111,8 +111,8 @@ pub struct CopyStarted {
     /// The copy's identity, the same when it is resumed on a later link. `None` from an old peer, whose copies
     /// cannot be resumed.
     pub copy_start: Option<WallTime>,
-    /// Not asked for: the publisher no longer has the log from the requested position on. What it deleted meanwhile
-    /// is only known at the copy's end (`protocol.md` section 15, ruling 15).
+    /// Not asked for: the publisher no longer has the log from the requested position on. It leaves out what has not changed
+    /// since, so nothing may be removed at its end (`protocol.md` section 15, ruling 26; [`OnGap`](crate::config::OnGap)).
     pub forced: bool,
     /// It goes on where an earlier link stopped. Otherwise the store forgets what an earlier copy has marked, and in the
     /// same step the copy in the cursor that it has: going on with that copy would remove rows that are no longer marked.

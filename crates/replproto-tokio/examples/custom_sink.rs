@@ -297,7 +297,8 @@ impl State {
             start,
             mark: self.last_mark,
             // Of one whose beginning we have not seen we have not all marks.
-            sweeps: !started.resumed,
+            // Nor has one that nobody has asked for all records.
+            sweeps: !started.resumed && !started.forced,
         });
     }
 

@@ -43,7 +43,7 @@ use replproto_core::{Cursor, Event, StoredCursor};
 ///   (`protocol.md` section 15, ruling 16). Publishers repeat what came after the cursor, so deletions are remembered as
 ///   tombstones until the cursor has passed them.
 /// * Between [`Event::CopyStarted`] and [`Event::CopyCompleted`] it marks every record that an entry names, and at the end
-///   removes the others. A copy that is `resumed` goes on with the marks that it had; one that is not forgets them, and in
+///   removes the others, unless the copy was `forced`: such a one has not all records. A copy that is `resumed` goes on with the marks that it had; one that is not forgets them, and in
 ///   the same step the copy in the stored cursor.
 /// * A record whose id or value cannot be decoded is passed over and counted.
 pub trait Sink: Send {

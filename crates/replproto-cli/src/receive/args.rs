@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use replproto_core::config::{FlowControl, LargeRecord, Mode, RECORD_MAX, TableFilter, Timeouts};
 use replproto_core::{Config, Sequence, Start};
-use replproto_tokio::Endpoint;
+use replproto_tokio::{Endpoint, OnGap};
 
 use super::bound;
 use super::marks::{Pair, amount};
@@ -72,6 +72,10 @@ pub(crate) struct ReceiveArgs {
     /// Begin at --start although a cursor is stored. To be given once, by hand: it holds for each start of the program
     #[arg(long)]
     pub(super) ignore_cursor: bool,
+    /// When the publisher no longer has its log from the stored cursor on: ask for a complete `copy`, `keep` what there is and
+    /// take what has changed since (records that were deleted meanwhile stay), or `stop`
+    #[arg(long, value_enum, default_value = "copy")]
+    pub(super) on_gap: OnGapArg,
     /// Follow only these tables (comma-separated)
     #[arg(long, value_name = "TABLES")]
     tables: Option<List>,
@@ -174,6 +178,23 @@ pub(crate) struct ReceiveArgs {
 enum ModeArg {
     A,
     B,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OnGapArg {
+    Copy,
+    Keep,
+    Stop,
+}
+
+impl From<OnGapArg> for OnGap {
+    fn from(on_gap: OnGapArg) -> Self {
+        match on_gap {
+            OnGapArg::Copy => Self::Copy,
+            OnGapArg::Keep => Self::Keep,
+            OnGapArg::Stop => Self::Stop,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -113,6 +113,9 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
                 RunError::WrongDatabase(error) => {
                     Failure::Runtime(format!("{error}. Check --database and the address."))
                 }
+                RunError::Gap(error) => Failure::Runtime(format!(
+                    "{error}. --on-gap copy asks for a complete copy, --on-gap keep for what has changed since."
+                )),
                 RunError::OtherPublisher { .. } => Failure::Runtime(format!(
                     "{error}. Give the other one a file of its own, or start over with --ignore-cursor."
                 )),
@@ -160,6 +163,7 @@ fn run_options(args: &ReceiveArgs) -> RunOptions {
     let mut options = RunOptions::default();
     options.start = args.start.clone();
     options.ignore_cursor = args.ignore_cursor;
+    options.on_gap = args.on_gap.into();
     options.until_idle = args.until_idle;
     options.deadline = args.deadline;
     options.first_delay = args.reconnect_delay;

@@ -4,7 +4,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::config::OnGap;
 use crate::cursor::CopyCursor;
+use crate::error::LinkError;
 use crate::event::{CopyStarted, Event};
 use crate::id::Name;
 use crate::time::{Instant, Sequence, WallTime};
@@ -139,6 +141,15 @@ impl Receiver {
     /// COPY_START, or what stands for it. A second one begins a new pass.
     pub(super) fn start_copy(&mut self, identity: Option<(WallTime, u32)>) {
         let (start, resume) = self.session.request_start(self.config.mode);
+        let forced = start.0 > 0.0;
+        if let Some((copy_start, _)) =
+            identity.filter(|_| forced && self.config.on_gap == OnGap::Close)
+        {
+            return self.fail(LinkError::Gap {
+                from: start,
+                copy_start,
+            });
+        }
         let is_first = !core::mem::replace(&mut self.copying.has_begun, true);
         let resumed = is_first
             && resume
@@ -159,7 +170,7 @@ impl Receiver {
         self.copy_frame();
         let event = Event::CopyStarted(CopyStarted {
             copy_start: identity.map(|(start, _)| start),
-            forced: start.0 > 0.0,
+            forced,
             resumed,
         });
         self.pending.push_back(event);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replproto_core::config::Mode;
+use replproto_core::config::{Mode, OnGap};
 use replproto_core::error::Watchdog;
 use replproto_core::event::CopyStarted;
 use replproto_core::wire::Message;
@@ -231,6 +231,28 @@ fn a_copy_that_was_not_asked_for_is_forced() {
     driver.feed(wire::copy_complete());
     driver.pass(Duration::from_millis(2));
     assert_eq!(driver.confirmed, [50.0, 100.0]);
+}
+
+#[test]
+fn a_copy_that_was_not_asked_for_ends_the_link_if_only_a_complete_one_will_do() {
+    let config = Config {
+        on_gap: OnGap::Close,
+        ..config()
+    };
+    let at = |position| Start::Resume(Cursor::at(Sequence(position)));
+    let mut driver = Driver::connected(config.clone(), at(50.0));
+    driver.feed_all(wire::handshake());
+    driver.feed(wire::copy_start(3_600_050.0));
+    assert!(started(&driver).is_empty());
+    assert_eq!(
+        driver.error().to_string(),
+        "the publisher no longer has its log from 50 on: the link was away for 1.0 hours"
+    );
+    // The one that it asks for is as any other.
+    let mut driver = Driver::connected(config, Start::Copy);
+    driver.feed_all(wire::handshake());
+    driver.feed(wire::copy_start(100.0));
+    assert!(!started(&driver)[0].forced);
 }
 
 fn interrupted() -> Cursor {

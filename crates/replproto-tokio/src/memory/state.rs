@@ -363,7 +363,7 @@ impl State {
             self.copy = Some(Copy {
                 start: started.copy_start,
                 mark: self.last_mark,
-                sweeps: !started.resumed,
+                sweeps: !started.resumed && !started.forced,
             });
         }
     }

@@ -69,6 +69,9 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// same only ends the link: a publisher may be in the middle of being replaced.
     #[error("{0}")]
     WrongDatabase(LinkError),
+    /// The publisher no longer has the log from the cursor on, and [`OnGap::Stop`](super::OnGap::Stop) is set.
+    #[error("{0}")]
+    Gap(LinkError),
     /// The sink has a cursor of another publisher than the one that is expected. It means nothing to that one: take another
     /// sink, or set [`RunOptions::ignore_cursor`](super::RunOptions::ignore_cursor).
     #[error("the store follows the publisher {stored:?}, not {expected:?}")]

@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 
 pub use self::end::{Ended, RunEnd, RunError};
 use self::halt::{Halt, Halts};
-pub use self::options::{Grouping, RunOptions};
+pub use self::options::{Grouping, OnGap, RunOptions};
 use self::pump::{Pump, Worked};
 pub use self::stop::Stop;
 use self::stop::StopRequest;
@@ -100,6 +100,7 @@ pub(crate) async fn run_in<S: Sink, B: BlobStore>(
         clock,
         grouping: pump::bounded(options.grouping, link.core.flow.commits.high.items),
         ignores_cursor: options.ignore_cursor,
+        start: options.start.clone(),
         durable: None,
         blob_tries: BlobTries::default(),
         storage_failures: 0,
@@ -138,6 +139,8 @@ struct Runner<'a, S, B> {
     clock: Clock,
     reconnect: Reconnect,
     grouping: Grouping,
+    /// Where to begin without a cursor.
+    start: Start,
     ignores_cursor: bool,
     /// The cursor that the sink had before the dial, if it is not ignored.
     durable: Option<Cursor>,
@@ -282,7 +285,8 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             _ => None,
         };
         let mut config = self.link.clone();
-        let configured = self.options.start.clone();
+        config.core.on_gap = self.options.on_gap.of_link();
+        let configured = self.start.clone();
         let start = if self.ignores_cursor {
             configured
         } else {
@@ -388,7 +392,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         self.tell(|snapshot| snapshot.last_interruption = Some(Interruption::Closed(reason)));
     }
 
-    fn ended(&self, end: &LinkEnd) -> Result<Session, RunError<S::Error>> {
+    fn ended(&mut self, end: &LinkEnd) -> Result<Session, RunError<S::Error>> {
         let set_up_for = end.set_up_for.unwrap_or_default();
         let ended = match &end.close.reason {
             CloseReason::Drained => Ended::Drained,
@@ -402,6 +406,15 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             CloseReason::Shutdown => return Err(self.too_late()),
             CloseReason::Error(error @ LinkError::WrongDatabase { .. }) if !self.has_followed => {
                 return Err(RunError::WrongDatabase(error.clone()));
+            }
+            CloseReason::Error(error @ LinkError::Gap { .. }) => {
+                if self.options.on_gap == OnGap::Stop {
+                    return Err(RunError::Gap(error.clone()));
+                }
+                // The stored cursor is of no use until the copy has one.
+                self.start = Start::Copy;
+                self.ignores_cursor = true;
+                return Ok(Session::Again(end.cause(), set_up_for));
             }
             _ => return Ok(Session::Again(end.cause(), set_up_for)),
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replproto_core::Start;
+use replproto_core::{Start, config};
 use tokio::sync::watch;
 
 use super::stop::Stop;
@@ -17,6 +17,8 @@ pub struct RunOptions {
     /// Start at [`start`](Self::start) although there is a cursor, and whoever gave it. Holds until a link has brought a
     /// cursor of its own.
     pub ignore_cursor: bool,
+    /// What to do when the publisher no longer has its log from the cursor on.
+    pub on_gap: OnGap,
     /// End well after so long without a message, when nothing is under way: set up, no base copy, no blob open or
     /// missing, nothing queued and nothing to be confirmed. Time in which this process was not running does not count.
     pub until_idle: Option<Duration>,
@@ -52,6 +54,7 @@ impl Default for RunOptions {
         Self {
             start: Start::Copy,
             ignore_cursor: false,
+            on_gap: OnGap::default(),
             until_idle: None,
             deadline: None,
             first_delay: Duration::from_millis(500),
@@ -63,6 +66,29 @@ impl Default for RunOptions {
             transaction_wait: Duration::from_secs(30),
             progress: watch::Sender::default(),
             stop: Stop::new(),
+        }
+    }
+}
+
+/// What to do when the publisher no longer has its log from the cursor on. It then sends, unasked, a copy of what has changed since
+/// the cursor, which does not say what was deleted meanwhile (`protocol.md` section 15, ruling 26).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnGap {
+    /// Ask for a complete base copy, after which the replica is what the publisher has.
+    #[default]
+    Copy,
+    /// Take what it sends, and remove nothing: records that were deleted meanwhile stay.
+    Keep,
+    /// End with [`RunError::Gap`](super::RunError::Gap).
+    Stop,
+}
+
+impl OnGap {
+    /// What it is to a single link.
+    pub(super) const fn of_link(self) -> config::OnGap {
+        match self {
+            Self::Keep => config::OnGap::Keep,
+            Self::Copy | Self::Stop => config::OnGap::Close,
         }
     }
 }

@@ -323,10 +323,16 @@ impl Store {
             tracing::warn!(
                 "the resumed base copy was not begun here: no record will be removed at its end"
             );
-        } else if let StoredCursor::Found(Cursor {
-            sequence,
-            copy: Some(_),
-        }) = read_cursor(&self.connection, self.guard.link)?
+        } else if started.forced {
+            tracing::warn!(
+                "the publisher no longer has its log from the cursor on: no record will be removed at the end of its copy, although some may have been deleted"
+            );
+        }
+        if !started.resumed
+            && let StoredCursor::Found(Cursor {
+                sequence,
+                copy: Some(_),
+            }) = read_cursor(&self.connection, self.guard.link)?
         {
             // Its marks are about to be forgotten: resumed from here, the earlier copy would remove what it has brought.
             self.write_cursor(&Cursor::at(sequence))?;
@@ -335,7 +341,7 @@ impl Store {
             &self.connection,
             self.guard.link,
             Copy {
-                state: if started.resumed {
+                state: if started.resumed || started.forced {
                     CopyState::Keeping
                 } else {
                     CopyState::Sweeping
