@@ -68,8 +68,8 @@ impl Host {
     pub(crate) fn new(epoch: u64, receiver: Receiver, model: Model, start: &Start) -> Self {
         let has_start = match start {
             Start::Copy => false,
-            Start::At(sequence) => sequence.0 > 0.0,
-            Start::Resume(cursor) => cursor.copy.is_none() && cursor.sequence.0 > 0.0,
+            Start::At(sequence) => sequence.0 > 1.0,
+            Start::Resume(cursor) => cursor.copy.is_none() && cursor.sequence.0 > 1.0,
         };
         Self {
             epoch,

@@ -141,7 +141,8 @@ impl Receiver {
     /// COPY_START, or what stands for it. A second one begins a new pass.
     pub(super) fn start_copy(&mut self, identity: Option<(WallTime, u32)>) {
         let (start, resume) = self.session.request_start(self.config.mode);
-        let forced = start.0 > 0.0;
+        // A copy from the beginning of the log leaves nothing out.
+        let forced = start.0 > 1.0;
         if let Some((copy_start, _)) =
             identity.filter(|_| forced && self.config.on_gap == OnGap::Close)
         {

@@ -248,11 +248,13 @@ fn a_copy_that_was_not_asked_for_ends_the_link_if_only_a_complete_one_will_do() 
         driver.error().to_string(),
         "the publisher no longer has its log from 50 on: the link was away for 1.0 hours"
     );
-    // The one that it asks for is as any other.
-    let mut driver = Driver::connected(config, Start::Copy);
-    driver.feed_all(wire::handshake());
-    driver.feed(wire::copy_start(100.0));
-    assert!(!started(&driver)[0].forced);
+    // The one that it asks for is as any other, and so is one in place of the whole log.
+    for start in [Start::Copy, at(1.0)] {
+        let mut driver = Driver::connected(config.clone(), start);
+        driver.feed_all(wire::handshake());
+        driver.feed(wire::copy_start(100.0));
+        assert!(!started(&driver)[0].forced);
+    }
 }
 
 fn interrupted() -> Cursor {
