@@ -27,6 +27,12 @@ impl Json {
     }
 }
 
+impl From<String> for Json {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
 impl Field for Json {
     fn request(&self) -> Request<Self> {
         if !self.0.starts_with('{') || !self.0.contains(OPERATION) {

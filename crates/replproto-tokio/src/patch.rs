@@ -14,25 +14,37 @@ use crate::json::Json;
 /// A patch of more attributes is refused, since each takes far more in memory than in JSON.
 pub(crate) const ATTRIBUTES_MAX: usize = 1 << 16;
 
-/// The attributes of an object, each once, in order; `None`: it is no object. `text` is JSON as
-/// [`RawValue::write_json`](replproto_core::value::RawValue::write_json) writes it.
-pub(crate) fn attributes(text: &str) -> Option<Vec<(String, Json)>> {
-    let mut at = HashMap::new();
-    let mut all: Vec<(String, Json)> = Vec::new();
-    let is_object = each_attribute(text, |name, value| match at.get(name) {
-        Some(&index) => {
-            let (_, known): &mut (_, Json) = &mut all[index];
-            *known = Json::new(value);
-        }
-        None => {
-            at.insert(name.to_owned(), all.len());
-            all.push((name.to_owned(), Json::new(value)));
-        }
-    });
-    matches!(is_object, Ok(true)).then_some(all)
+/// The attributes of an object, each once, in order: of several with one name the last value counts.
+#[derive(Debug, Default)]
+pub(crate) struct Attributes {
+    list: Vec<(String, Json)>,
+    at: HashMap<String, usize>,
 }
 
-/// How many attributes an object has, as far as `ATTRIBUTES_MAX`.
+impl Attributes {
+    pub(crate) fn set(&mut self, name: &str, value: Json) {
+        if let Some(&index) = self.at.get(name) {
+            self.list[index].1 = value;
+        } else {
+            self.at.insert(name.to_owned(), self.list.len());
+            self.list.push((name.to_owned(), value));
+        }
+    }
+
+    pub(crate) fn into_list(self) -> Vec<(String, Json)> {
+        self.list
+    }
+}
+
+/// The attributes of an object; `None`: it is no object. `text` is JSON as
+/// [`RawValue::write_json`](replproto_core::value::RawValue::write_json) writes it.
+pub(crate) fn attributes(text: &str) -> Option<Vec<(String, Json)>> {
+    let mut attributes = Attributes::default();
+    let is_object = each_attribute(text, |name, value| attributes.set(name, Json::new(value)));
+    matches!(is_object, Ok(true)).then(|| attributes.into_list())
+}
+
+/// Whether an object has more than [`ATTRIBUTES_MAX`] attributes.
 pub(crate) fn has_too_many(text: &str) -> bool {
     // Each takes six bytes at least.
     text.len() / 6 > ATTRIBUTES_MAX && {

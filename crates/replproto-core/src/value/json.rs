@@ -3,12 +3,14 @@
 mod number;
 mod out;
 
+use alloc::string::String;
+
 use super::bigint::BigInt;
 use super::error::{ValueError, ValueErrorKind};
 use super::name;
 use super::reader::{BigIntRef, Cursor, Elements, FieldName, Fields, Item, Object, Opened};
 use super::scan;
-use super::take::Take;
+use super::take::{Skip, Take};
 use super::text::Text;
 use crate::msgpack::Reader;
 
@@ -167,6 +169,53 @@ impl<'o, O: Out> JsonWriter<'o, O> {
             before = ",[";
         }
         self.out.push_str("]}");
+        Ok(())
+    }
+}
+
+/// The fields of an object, each as JSON by itself.
+pub(crate) struct JsonFields<'o, F> {
+    pub(crate) style: JsonStyle,
+    pub(crate) give: F,
+    pub(crate) is_object: &'o mut bool,
+}
+
+impl<'a, F: FnMut(&str, String)> Take<'a> for JsonFields<'_, F> {
+    type Error = ValueError;
+    const READS_TEXT: bool = true;
+
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        let Item::Object(object) = item else {
+            return Skip.item(cursor, item);
+        };
+        *self.is_object = true;
+        let mut field = JsonField {
+            fields: self,
+            name: String::new(),
+        };
+        cursor.fields_to(object, &mut field)
+    }
+}
+
+struct JsonField<'f, 'o, F> {
+    fields: &'f mut JsonFields<'o, F>,
+    name: String,
+}
+
+impl<'a, F: FnMut(&str, String)> Take<'a> for JsonField<'_, '_, F> {
+    type Error = ValueError;
+    const READS_TEXT: bool = true;
+
+    fn name(&mut self, name: FieldName<'a>) -> Result<(), ValueError> {
+        self.name.clear();
+        self.name.push_str(name.as_str());
+        Ok(())
+    }
+
+    fn item(&mut self, cursor: &mut Cursor<'a>, item: Item<'a>) -> Result<(), ValueError> {
+        let mut text = String::new();
+        JsonWriter::new(&mut text, self.fields.style).item(cursor, item)?;
+        (self.fields.give)(&self.name, text);
         Ok(())
     }
 }

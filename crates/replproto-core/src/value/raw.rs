@@ -7,7 +7,7 @@ use super::dictionary::Dictionary;
 use super::encode::Profile;
 use super::error::ValueError;
 use super::field::FieldValue;
-use super::json::{self, JsonStyle, JsonWriter, Length, Limited, Out, Pieces};
+use super::json::{self, JsonFields, JsonStyle, JsonWriter, Length, Limited, Out, Pieces};
 use super::reader::Cursor;
 use super::take::Take;
 use super::tree::{self, Value};
@@ -227,6 +227,26 @@ impl<'a> RawValue<'a> {
         let mut pieces = Pieces::new(piece);
         self.json(&mut pieces, style)?;
         pieces.finish()
+    }
+
+    /// Gives each field of an object as JSON by itself, in order, and tells whether the value is an object. One field at a time is
+    /// in memory.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValueError`]; all of the value is checked. Fields before it have been given.
+    pub fn json_fields(
+        &self,
+        style: JsonStyle,
+        give: impl FnMut(&str, String),
+    ) -> Result<bool, ValueError> {
+        let mut is_object = false;
+        self.take(JsonFields {
+            style,
+            give,
+            is_object: &mut is_object,
+        })?;
+        Ok(is_object)
     }
 
     fn json<O: Out>(&self, out: &mut O, style: JsonStyle) -> Result<(), O::Error> {

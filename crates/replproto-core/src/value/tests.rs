@@ -21,6 +21,21 @@ fn read_with(bytes: &[u8], dictionary: &Dictionary) -> Result<Value, ValueErrorK
         decoded.clone().err()
     );
     assert_eq!(value.read_all().err(), decoded.clone().err());
+    let mut fields = Vec::new();
+    let is_object = value.json_fields(JsonStyle::Tagged, |name, text| {
+        fields.push((name.to_string(), text))
+    });
+    assert_eq!(
+        is_object,
+        decoded
+            .clone()
+            .map(|value| matches!(value, Value::Object(_)))
+    );
+    if let Ok(Value::Object(expected)) = &decoded {
+        let names = expected.iter().map(|(name, _)| name);
+        assert!(fields.iter().map(|(name, _)| name).eq(names));
+        assert!(fields.iter().all(|(_, text)| json.contains(text)));
+    }
     decoded.map_err(|error| error.kind)
 }
 

@@ -24,7 +24,7 @@ use super::store::Store;
 use super::tables::{DataTable, RECORD};
 use crate::decode::{self, Undecodable};
 use crate::json::{Json, JsonValue};
-use crate::patch::{self, Merge};
+use crate::patch::{self, Attributes, Merge};
 
 /// The value of an entry.
 #[derive(Debug)]
@@ -64,16 +64,22 @@ impl Value<'_> {
     pub(super) fn has_too_many_attributes(&self) -> bool {
         match self {
             Self::Text(text) => patch::has_too_many(text),
-            Self::Large(large, _) => {
-                let record = large.record();
-                let value = record.as_ref().and_then(|record| record.value());
-                value.is_some_and(|value| {
-                    value
-                        .read_all()
-                        .is_ok_and(|totals| totals.fields > patch::ATTRIBUTES_MAX as u64)
-                }) && patch::has_too_many(&self.to_text())
+            Self::Large(..) => {
+                let mut count = 0;
+                self.each_attribute(|_, _| count += 1) && count > patch::ATTRIBUTES_MAX
             }
         }
+    }
+
+    /// Gives the attributes of a large one, and tells whether it is an object.
+    fn each_attribute(&self, give: impl FnMut(&str, String)) -> bool {
+        let Self::Large(large, _) = self else {
+            return false;
+        };
+        let record = large.record();
+        let value = record.as_ref().and_then(|record| record.value());
+        // It was read before, for its length.
+        value.is_some_and(|value| value.json_fields(JsonStyle::Natural, give) == Ok(true))
     }
 
     /// The JSON.
@@ -111,7 +117,15 @@ impl Payload for Value<'_> {
     type Field = Json;
 
     fn fields(&self) -> Option<Vec<(String, Json)>> {
-        patch::attributes(&self.to_text())
+        match self {
+            Self::Text(text) => patch::attributes(text),
+            Self::Large(..) => {
+                let mut attributes = Attributes::default();
+                let is_object =
+                    self.each_attribute(|name, value| attributes.set(name, value.into()));
+                is_object.then(|| attributes.into_list())
+            }
+        }
     }
 
     fn may_have_operations(&self) -> bool {
