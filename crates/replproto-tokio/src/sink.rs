@@ -39,9 +39,11 @@ use replproto_core::{Cursor, Event, StoredCursor};
 ///
 /// * What was applied is durable, with the cursor in the same step, when `commit` returns; nothing of it is when the
 ///   process dies before. Without a cursor the stored one stays.
-/// * An entry is applied unless the store has a newer version of the record; equal versions apply again
-///   (`protocol.md` section 15, ruling 16). Publishers repeat what came after the cursor, so deletions are remembered as
-///   tombstones until the cursor has passed them.
+/// * What an entry makes of a row is what [`replproto_core::replica`] says: late entries of other writers come in below newer
+///   ones, additions count once, and what comes again changes nothing. Publishers repeat what came after the cursor and may send
+///   something late for as long as they keep their log, so deletions are remembered until both are over
+///   ([`RETENTION`](replproto_core::replica::RETENTION)). Between [`Event::CopyStarted`] and [`Event::CopyCompleted`] a put is a
+///   [copied row](replproto_core::replica::Memory::apply_copied).
 /// * Between [`Event::CopyStarted`] and [`Event::CopyCompleted`] it marks every record that an entry names, and at the end
 ///   removes the others, unless the copy was `forced`: such a one has not all records. A copy that is `resumed` goes on with the marks that it had; one that is not forgets them, and in
 ///   the same step the copy in the stored cursor.

@@ -42,21 +42,18 @@ impl DataTable {
         Self {
             id,
             name: sql_name.to_owned(),
+            // The text of a statement is looked up for each record, so it is short.
             put: format!(
-                "INSERT INTO {table} (key, id, version, origin, user, expires_at, copy, record) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO UPDATE SET \
-                 version = excluded.version, origin = excluded.origin, user = excluded.user, \
-                 expires_at = excluded.expires_at, copy = excluded.copy, record = excluded.record \
-                 WHERE memory IS NULL AND (version < excluded.version \
-                 OR version = excluded.version AND origin = excluded.origin \
-                 AND (copy = 0 OR excluded.copy <> 0))"
+                "INSERT INTO {table}(key,id,version,origin,user,expires_at,copy,record) \
+                 VALUES(?1,?2,?3,?4,?5,?6,?7,?8)ON CONFLICT(key)DO UPDATE SET \
+                 version=?3,origin=?4,user=?5,expires_at=?6,copy=?7,memory=NULL,record=?8 \
+                 WHERE memory IS NULL AND(version<?3 OR version=?3 AND origin=?4 \
+                 AND(copy=0 OR ?7<>0))"
             ),
             write: format!(
-                "INSERT INTO {table} (key, id, version, origin, user, expires_at, copy, memory, record) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO UPDATE SET \
-                 version = excluded.version, origin = excluded.origin, user = excluded.user, \
-                 expires_at = excluded.expires_at, copy = excluded.copy, memory = excluded.memory, \
-                 record = excluded.record"
+                "INSERT INTO {table}(key,id,version,origin,user,expires_at,copy,memory,record) \
+                 VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)ON CONFLICT(key)DO UPDATE SET \
+                 version=?3,origin=?4,user=?5,expires_at=?6,copy=?7,memory=?8,record=?9"
             ),
             read: format!(
                 "SELECT version, origin, copy, memory, user, expires_at FROM {table} WHERE key = ?1"
