@@ -41,6 +41,9 @@ fn build(data: &[u8]) -> Option<Cursor> {
     if let Some((start, rest)) = rest.split_first_chunk()
         && let Some((&length, rest)) = rest.split_first()
     {
+        if length & 1 == 1 {
+            cursor.announced = Sequence(f64::from_be_bytes(*start));
+        }
         let (table, key) = rest.split_at(usize::from(length).min(rest.len()));
         cursor.copy = Some(Box::new(CopyCursor {
             copy_start: WallTime(f64::from_be_bytes(*start)),

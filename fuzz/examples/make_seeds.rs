@@ -226,8 +226,17 @@ fn cursors() -> Vec<Vec<u8>> {
         after_key: (&b"k1"[..]).into(),
         order: 1,
     };
-    let cursors = [None, Some(copy)].map(|copy| Cursor {
-        sequence: Sequence(1_747_252_561_003.0),
+    let sequence = Sequence(1_747_252_561_003.0);
+    let ahead = Sequence(1_747_252_561_001.5);
+    let cursors = [
+        (sequence, None),
+        (sequence, Some(copy.clone())),
+        (ahead, None),
+        (ahead, Some(copy)),
+    ];
+    let cursors = cursors.map(|(announced, copy)| Cursor {
+        sequence,
+        announced,
         copy: copy.map(Box::new),
     });
     cursors

@@ -275,6 +275,7 @@ fn dialled(recording: &Recording, request: &SubscriptionRequest, confirmed: f64)
     let start = match &subscription.copy_resume {
         Some(copy) => Start::Resume(Cursor {
             sequence: Sequence(0.0),
+            announced: Sequence(0.0),
             copy: Some(Box::new(copy_cursor(copy))),
         }),
         None if subscription.start.0 > 0.0 => Start::At(subscription.start),

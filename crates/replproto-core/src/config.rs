@@ -30,6 +30,20 @@ pub struct Config {
     pub flow: FlowControl,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// How far the clock of another writer may be ahead of the publisher's. A publisher tells its position only when it has
+    /// sent all that it has; until then the cursor follows the versions of its own entries at this distance
+    /// (`protocol.md` section 15, ruling 29). Too little may leave something out after a reconnect, too much repeats more.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::time::micros", default = "earlier_clock_margin")
+    )]
+    pub clock_margin: Duration,
+}
+
+/// The rule of recordings that are older than this option: no version led the cursor anywhere.
+#[cfg(feature = "serde")]
+const fn earlier_clock_margin() -> Duration {
+    Duration::MAX
 }
 
 /// The two generations of the protocol that are in the field (`protocol.md`, preface).
@@ -326,6 +340,7 @@ impl Config {
             limits: Limits::default(),
             flow: FlowControl::default(),
             timeouts: Timeouts::default(),
+            clock_margin: Duration::from_secs(60),
         }
     }
 

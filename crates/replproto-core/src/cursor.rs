@@ -13,12 +13,16 @@ use crate::time::{Sequence, WallTime};
 
 /// How far the application has durably followed one publisher.
 ///
-/// It only ever comes from a terminator, a SEQUENCE_ID_UPDATE or the progress of a base copy, never from the version of
-/// a record (`protocol.md` section 15, ruling 13). Store it in the same transaction as the data it stands for.
+/// It comes from a terminator, a SEQUENCE_ID_UPDATE or the progress of a base copy, or is a margin below the version of a
+/// record that the publisher itself wrote (`protocol.md` section 15, rulings 13 and 29). Store it in the same transaction as
+/// the data it stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor {
     /// Everything up to here is durable. 0 while the first base copy is under way.
     pub sequence: Sequence,
+    /// The newest position up to there that the publisher has sent as one, which is all that it is ever told to be durable.
+    /// 0 if it has sent none.
+    pub announced: Sequence,
     /// A base copy that is under way.
     pub copy: Option<Box<CopyCursor>>,
 }
@@ -93,14 +97,27 @@ pub enum CursorError {
     Format(u8),
 }
 
+/// The position was sent as one.
 const FORMAT: u8 = 1;
+/// It was not: the newest that was follows it.
+const FORMAT_AHEAD: u8 = 2;
 const CHECKSUM: usize = 8;
 
 impl Cursor {
-    /// A cursor without a copy.
+    /// A cursor without a copy, at a position that the publisher has sent.
     pub const fn at(sequence: Sequence) -> Self {
         Self {
             sequence,
+            announced: sequence,
+            copy: None,
+        }
+    }
+
+    /// A cursor without a copy, at a position that the publisher has not sent.
+    pub(crate) const fn asked(sequence: Sequence) -> Self {
+        Self {
+            sequence,
+            announced: Sequence(0.0),
             copy: None,
         }
     }
@@ -115,8 +132,12 @@ impl Cursor {
     /// The cursor as bytes, with a checksum: any damage to a single byte is noticed.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
-        out.push(FORMAT);
+        let is_ahead = self.sequence.0.to_bits() != self.announced.0.to_bits();
+        out.push(if is_ahead { FORMAT_AHEAD } else { FORMAT });
         out.extend_from_slice(&self.sequence.0.to_be_bytes());
+        if is_ahead {
+            out.extend_from_slice(&self.announced.0.to_be_bytes());
+        }
         if let Some(copy) = &self.copy {
             out.extend_from_slice(&copy.copy_start.0.to_be_bytes());
             out.extend_from_slice(&copy.order.to_be_bytes());
@@ -145,12 +166,25 @@ impl Cursor {
         }
         let mut rest = body;
         let [format] = take(&mut rest)?;
-        if format != FORMAT {
+        if format != FORMAT && format != FORMAT_AHEAD {
             return Err(CursorError::Format(format));
         }
         let sequence = Sequence(f64::from_be_bytes(take(&mut rest)?));
+        let announced = if format == FORMAT_AHEAD {
+            Sequence(f64::from_be_bytes(take(&mut rest)?))
+        } else {
+            sequence
+        };
+        if format == FORMAT_AHEAD && announced.0.to_bits() == sequence.0.to_bits() {
+            // There is one way to write a cursor.
+            return Err(CursorError::Damaged);
+        }
         if rest.is_empty() {
-            return Ok(Self::at(sequence));
+            return Ok(Self {
+                sequence,
+                announced,
+                copy: None,
+            });
         }
         let copy_start = WallTime(f64::from_be_bytes(take(&mut rest)?));
         let order = u32::from_be_bytes(take(&mut rest)?);
@@ -161,6 +195,7 @@ impl Cursor {
         let table = core::str::from_utf8(table).map_err(|_| CursorError::Damaged)?;
         Ok(Self {
             sequence,
+            announced,
             copy: Some(Box::new(CopyCursor {
                 copy_start,
                 table: table.into(),
@@ -207,8 +242,10 @@ mod tests {
                 order,
             },
         );
-        (any::<f64>(), proptest::option::of(copy)).prop_map(|(sequence, copy)| Cursor {
+        let sequences = (any::<f64>(), proptest::option::of(any::<f64>()));
+        (sequences, proptest::option::of(copy)).prop_map(|((sequence, announced), copy)| Cursor {
             sequence: Sequence(sequence),
+            announced: Sequence(announced.unwrap_or(sequence)),
             copy: copy.map(Box::new),
         })
     }
@@ -232,6 +269,13 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
             let _ = Cursor::from_bytes(&bytes);
         }
+    }
+
+    #[test]
+    fn a_cursor_of_earlier_versions_was_sent_as_a_position() {
+        let bytes = Cursor::at(Sequence(5.5)).to_bytes();
+        assert_eq!((bytes[0], bytes.len()), (1, 17));
+        assert_eq!(Cursor::from_bytes(&bytes), Ok(Cursor::at(Sequence(5.5))));
     }
 
     #[test]

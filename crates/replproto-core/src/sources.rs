@@ -89,6 +89,12 @@ impl Sources {
         self.nodes.get(id)
     }
 
+    /// Whether nothing refers to another node.
+    #[inline]
+    pub(crate) fn has_only_node(&self, id: u32) -> bool {
+        matches!(self.nodes.0[..], [(known, _)] if known == id)
+    }
+
     /// The number of a list that the entry names and that is not here.
     #[inline]
     pub(crate) fn missing_list(&self, entry: &Optional) -> Option<u32> {

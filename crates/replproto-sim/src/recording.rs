@@ -9,7 +9,7 @@ mod write;
 
 use std::fmt;
 
-use replproto_core::{BlobTries, Command, Event, Input, Instant, Receiver, Start};
+use replproto_core::{BlobTries, Command, Event, Input, Instant, Receiver};
 
 use crate::model::{Model, Trust};
 use crate::oracles::Violation;
@@ -84,18 +84,11 @@ pub fn replay(text: &str, mut show: impl FnMut(fmt::Arguments<'_>)) -> Result<Re
                     tries = last.receiver.blob_tries().clone();
                 }
                 show(format_args!("link {}: {start:?}", epoch.0));
-                let durable = match &start {
-                    Start::Copy => 0.0,
-                    Start::At(sequence) => sequence.0,
-                    Start::Resume(cursor) => cursor.sequence.0,
-                };
-                let receiver = Receiver::new((*config).clone(), start, epoch, Instant::ZERO)
+                let model = Model::new((*config).clone(), &start, Trust::Unknown, Instant::ZERO);
+                let receiver = Receiver::new(*config, start, epoch, Instant::ZERO)
                     .map_err(|error| unreadable(error.to_string()))?
                     .with_blob_tries(tries.clone());
-                link = Some(Link {
-                    receiver,
-                    model: Model::new(*config, durable, Trust::Unknown, Instant::ZERO),
-                });
+                link = Some(Link { receiver, model });
                 done.links += 1;
             }
             Line::Input { at, input } => {

@@ -18,9 +18,7 @@ use std::process::ExitCode;
 
 use replproto_tokio::core::event::CopyStarted;
 use replproto_tokio::core::value::JsonStyle;
-use replproto_tokio::core::{
-    Cursor, Event, Record, RecordKind, Sequence, StoredCursor, WallTime, key,
-};
+use replproto_tokio::core::{Cursor, Event, Record, RecordKind, StoredCursor, WallTime, key};
 use replproto_tokio::{Applied, DiscardBlobs, LinkConfig, RunOptions, Sink, Stored, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -290,7 +288,7 @@ impl State {
         }
         // Rule: one that is not forgets them, and in the same step the copy in the stored cursor.
         if let (false, Some(cursor)) = (started.resumed, &mut self.cursor) {
-            *cursor = Cursor::at(Sequence(cursor.sequence.0));
+            cursor.copy = None;
         }
         self.last_mark += 1;
         self.copy = Some(Copy {

@@ -229,6 +229,7 @@ pub(crate) fn copy_completed() -> Event {
 pub(crate) fn in_copy(sequence: f64, start: f64) -> Cursor {
     Cursor {
         sequence: Sequence(sequence),
+        announced: Sequence(sequence),
         copy: Some(Box::new(CopyCursor {
             copy_start: WallTime(start),
             table: "Dog".into(),

@@ -127,6 +127,10 @@ pub(crate) struct ReceiveArgs {
     /// End the link if the subscription is not answered after so long [default: 150s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     setup_timeout: Option<Duration>,
+    /// Between two positions of the publisher, follow its own changes at this distance: a reconnect repeats so much, and it must
+    /// be more than the clocks of the nodes that write are apart [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    clock_margin: Option<Duration>,
     /// The delay before the first reconnect; it doubles up to 30 s, or stays if it is longer
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "500ms")]
     pub(super) reconnect_delay: Duration,
@@ -276,6 +280,7 @@ impl ReceiveArgs {
             LargeRecordArg::End => LargeRecord::EndLink,
         };
         config.timeouts = self.timeouts();
+        config.clock_margin = self.clock_margin.unwrap_or(config.clock_margin);
         config.flow = self.flow(flow);
         config
             .check()
@@ -418,6 +423,8 @@ mod tests {
             "400",
             "--blob-timeout",
             "2s",
+            "--clock-margin",
+            "0",
             "--consumer-events",
             "10:1",
             "--max-record",
@@ -435,6 +442,7 @@ mod tests {
         assert_eq!(config.excluded_origins, ["node-c"]);
         assert_eq!(config.timeouts.ping_timeout, Duration::from_millis(800));
         assert_eq!(config.timeouts.blob_gap, Duration::from_secs(2));
+        assert_eq!(config.clock_margin, Duration::ZERO);
         assert_eq!(config.limits.record, 100_000_000);
         assert_eq!(config.limits.large_record, LargeRecord::EndLink);
         let consumer = config.flow.consumer;

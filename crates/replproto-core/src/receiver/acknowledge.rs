@@ -49,7 +49,7 @@ impl Receiver {
         }
         self.note_starvation();
         if events > 0 {
-            self.progress();
+            self.active();
         }
         Ok(())
     }
@@ -73,10 +73,10 @@ impl Receiver {
         }
         self.flow.commits.sub(1, 0);
         self.stats.commits += 1;
-        self.progress();
+        self.active();
         self.copy_progress();
         if let Some(persisted) = persisted {
-            self.confirm_soon(persisted.0.sequence);
+            self.confirm_soon(persisted.0.announced);
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Receiver {
                 let is_progress = released.items > 0 || released.bytes > 0;
                 self.release(released);
                 if is_progress {
-                    self.progress();
+                    self.active();
                 }
             }
             None => self.stats.late_acknowledgements += 1,
@@ -137,7 +137,7 @@ impl Receiver {
                 self.ledger.blob_settled(number);
             }
             self.copy_progress();
-            self.progress();
+            self.active();
         } else {
             self.stats.late_acknowledgements += 1;
         }
@@ -165,7 +165,7 @@ impl Receiver {
         match failed {
             Some(failure) => {
                 self.blob_has_failed(failure);
-                self.progress();
+                self.active();
             }
             None => self.stats.late_acknowledgements += 1,
         }
@@ -184,7 +184,7 @@ impl Receiver {
         match aborted {
             Some(released) => {
                 self.release(released);
-                self.progress();
+                self.active();
             }
             None => self.stats.late_acknowledgements += 1,
         }

@@ -67,6 +67,12 @@ impl Copying {
         )
     }
 
+    /// Whether no copy is under way, or about to begin, or not durable yet.
+    #[inline]
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::No)
+    }
+
     /// Whether it matters which row came last.
     #[inline]
     pub(super) const fn is_running(&self) -> bool {
@@ -112,13 +118,13 @@ impl Copying {
         else {
             return Advance {
                 sequence,
-                copy: None,
+                ..Advance::default()
             };
         };
         let Some((copy_start, order)) = *identity else {
             return Advance {
-                sequence: None,
                 copy: sequence.map(CopyStep::Complete),
+                ..Advance::default()
             };
         };
         *end = sequence.or(*end);
@@ -131,8 +137,8 @@ impl Copying {
             }))
         });
         Advance {
-            sequence: None,
             copy,
+            ..Advance::default()
         }
     }
 }
@@ -159,6 +165,7 @@ impl Receiver {
         if self.copying.is_under_way() {
             self.ledger.discard_copy();
         }
+        self.progress.forget();
         self.copying.phase = Phase::Running {
             identity,
             end: None,
@@ -191,6 +198,7 @@ impl Receiver {
 
     /// A batch ends: what it does to the cursor.
     pub(super) fn batch_ends(&mut self, sequence: Option<Sequence>) -> Advance {
+        self.note_end(sequence);
         let advance = self.copying.batch_ends(sequence);
         if matches!(advance.copy, Some(CopyStep::Complete(_))) {
             self.copy_rows_end();
@@ -203,7 +211,7 @@ impl Receiver {
         if !self.copying.is_running() {
             self.ledger.mark(Advance {
                 sequence: Some(sequence),
-                copy: None,
+                ..Advance::default()
             });
         }
     }
@@ -217,8 +225,8 @@ impl Receiver {
         } = self.copying.phase
         {
             self.ledger.mark(Advance {
-                sequence: None,
                 copy: Some(CopyStep::Complete(end.unwrap_or(Sequence(start.0)))),
+                ..Advance::default()
             });
             self.copy_rows_end();
         }

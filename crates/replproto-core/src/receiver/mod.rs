@@ -11,6 +11,7 @@ mod flow;
 mod inbox;
 mod intake;
 mod ledger;
+mod progress;
 mod run;
 mod session;
 mod timers;
@@ -46,6 +47,7 @@ use flow::Flow;
 use inbox::{Inbox, Slot};
 use intake::Chunk;
 use ledger::Ledger;
+use progress::Progress;
 use session::Session;
 use timers::{Timer, Timers};
 
@@ -76,6 +78,7 @@ pub struct Receiver {
     decoder: Decoder,
     context: Context,
     ledger: Ledger,
+    progress: Progress,
     blobs: Blobs,
     /// The chunk whose body is being decoded.
     chunk: Option<Chunk>,
@@ -117,7 +120,7 @@ impl Receiver {
         config.check()?;
         let (cursor, is_durable) = match &start {
             Start::Copy => (Cursor::at(Sequence(0.0)), false),
-            Start::At(sequence) => (Cursor::at(*sequence), false),
+            Start::At(sequence) => (Cursor::asked(*sequence), false),
             Start::Resume(cursor) => (cursor.clone(), true),
         };
         let limits = config.limits;
@@ -132,8 +135,13 @@ impl Receiver {
             inbox: Inbox::default(),
             decoder: Decoder::new(limits),
             context: Context::new(limits.context),
-            confirmed: cursor.sequence,
+            confirmed: if is_durable {
+                cursor.announced
+            } else {
+                cursor.sequence
+            },
             ledger: Ledger::new(cursor, is_durable),
+            progress: Progress::new(config.clock_margin),
             blobs: Blobs::new(limits, BlobTries::default()),
             chunk: None,
             events_out: VecDeque::new(),
@@ -438,7 +446,7 @@ impl Receiver {
         }
         if is_paused {
             self.timers.clear(Timer::Silence);
-            self.progress();
+            self.active();
         } else {
             self.timers.clear(Timer::PauseStall);
             self.heard();
@@ -446,7 +454,7 @@ impl Receiver {
     }
 
     /// The application did something.
-    fn progress(&mut self) {
+    fn active(&mut self) {
         if !self.flow.reasons().is_empty() {
             let stall = self.config.timeouts.pause_stall;
             self.timers.set(Timer::PauseStall, stall);

@@ -82,6 +82,7 @@ impl Receiver {
             *items -= 1;
         };
         if taken > 0 {
+            self.note_run(length, last.clone());
             return Some(self.hand_out_run(length, last, taken));
         }
         self.pass(length);
@@ -145,7 +146,7 @@ impl Receiver {
         let limit = self.config.limits.blob_references;
         let found = record.value().map(|value| blob_references(value, limit));
         match found {
-            None => {}
+            None => self.note_run(item.end, item.clone()),
             Some(Ok(Some(references))) => {
                 let key = record.key_bytes();
                 // It is copied for each blob that is new, and only for the report of a failure.
@@ -157,6 +158,7 @@ impl Receiver {
                         key.to_vec()
                     },
                 };
+                self.note_run(item.end, item.clone());
                 let transaction = self.ledger.transaction();
                 if !self.refer(references, transaction, &owner) {
                     return None;
@@ -228,6 +230,7 @@ impl Receiver {
             self.heard();
         }
         self.copy_frame();
+        self.note_unusable(skipped.version);
         self.ledger.transaction();
         self.stats.skipped_undecodable += 1;
         self.hand_out(Event::RecordSkipped(Box::new(skipped)), None)

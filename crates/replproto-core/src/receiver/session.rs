@@ -90,6 +90,7 @@ impl Session {
             Start::Resume(Cursor {
                 sequence,
                 copy: None,
+                ..
             }) => (*sequence, None),
             Start::Resume(Cursor {
                 copy: Some(copy), ..
@@ -378,13 +379,14 @@ impl Receiver {
             self.start_copy(None);
         }
         if let Start::Resume(Cursor {
-            sequence,
+            announced,
             copy: None,
+            ..
         }) = &self.session.start
-            && sequence.0 > 0.0
+            && announced.0 > 0.0
         {
             // The last link may have ended between a commit and its confirmation (`protocol.md` section 15, ruling 8).
-            self.confirm = Some(*sequence);
+            self.confirm = Some(*announced);
             self.timers
                 .start(Timer::Confirm, self.config.timeouts.confirm_delay);
         }

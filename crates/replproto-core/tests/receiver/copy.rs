@@ -260,6 +260,7 @@ fn a_copy_that_was_not_asked_for_ends_the_link_if_only_a_complete_one_will_do() 
 fn interrupted() -> Cursor {
     Cursor {
         sequence: Sequence(0.0),
+        announced: Sequence(0.0),
         copy: Some(Box::new(CopyCursor {
             copy_start: WallTime(100.0),
             table: "Dog".into(),

@@ -18,6 +18,7 @@ mod ledger;
 mod malformed;
 mod memory;
 mod messages;
+mod progress;
 mod properties;
 mod round_trips;
 mod runs;

@@ -2,6 +2,7 @@
 //! cursor is. Nothing is counted ahead; every question is answered by looking at all transactions again.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use replproto_core::event::{BlobFailure, BlobFault, Checkpoint, EndTransaction};
 use replproto_core::wire::Message;
@@ -9,6 +10,9 @@ use replproto_core::{CommitId, Cursor, Record};
 
 use super::wire::{FILES, Wire};
 use crate::oracles::{Result, Violation, hold};
+
+/// How far below a version the cursor may be that follows from it.
+pub(super) const MARGIN: Duration = Duration::from_micros(500);
 
 /// Where the link starts.
 pub(super) const START: f64 = 1.0;
@@ -29,6 +33,8 @@ enum File {
 struct Commit {
     id: CommitId,
     cursor: Option<f64>,
+    /// What of it the publisher has sent.
+    announced: f64,
     /// The transaction; `None` for a checkpoint.
     transaction: Option<usize>,
 }
@@ -45,6 +51,8 @@ pub(super) struct Books<'a> {
     /// The newest cursor that was handed out, is durable, is confirmed.
     handed: f64,
     persisted: f64,
+    /// What of that the publisher has sent.
+    announced: f64,
     confirmed: f64,
     /// Failed transfers that have not been reported.
     unreported: u32,
@@ -60,6 +68,7 @@ impl<'a> Books<'a> {
             commits: VecDeque::new(),
             handed: START,
             persisted: START,
+            announced: START,
             confirmed: START,
             unreported: 0,
         }
@@ -72,7 +81,7 @@ impl<'a> Books<'a> {
 
     /// Whether something durable is not confirmed.
     pub(super) const fn owes_confirmation(&self) -> bool {
-        self.persisted > self.confirmed
+        self.announced > self.confirmed
     }
 
     /// Whether a transaction waits for a blob of which nothing has come.
@@ -97,11 +106,19 @@ impl<'a> Books<'a> {
         (reached, true)
     }
 
-    /// The position that a transaction tells, if any.
+    /// The position that a transaction tells, or the one that follows from its version once the next has begun, if any.
     fn position(&self, transaction: usize) -> f64 {
-        self.wire.transactions[transaction]
-            .sequence
-            .unwrap_or(START)
+        let sent = &self.wire.transactions[transaction];
+        let has_next = self.committed.len() > transaction + 1;
+        let inferred = has_next.then(|| sent.version - MARGIN.as_secs_f64() * 1000.0);
+        sent.sequence.or(inferred).unwrap_or(START)
+    }
+
+    /// The newest position up to this one that the publisher has sent.
+    fn sent_until(&self, position: f64) -> f64 {
+        let sent = self.wire.transactions.iter().filter_map(|it| it.sequence);
+        sent.filter(|sequence| *sequence <= position)
+            .fold(START, f64::max)
     }
 
     pub(super) fn record(&mut self, record: &Record<'_>) -> Result {
@@ -161,12 +178,18 @@ impl<'a> Books<'a> {
         hold("durability", sequence == expected, || {
             format!("{id} has the cursor {sequence:?}, not {expected:?}")
         })?;
+        let announced = self.sent_until(expected.unwrap_or(START));
+        let is_right = actual.is_none_or(|cursor| cursor.announced.0.max(START) == announced);
+        hold("durability", is_right, || {
+            format!("{id} has {actual:?}, of which {announced} was sent")
+        })?;
         let has_copy = actual.is_some_and(|cursor| cursor.copy.is_some());
         hold("copies", !has_copy, || format!("{id} belongs to a copy"))?;
         self.handed = expected.unwrap_or(self.handed);
         self.commits.push_back(Commit {
             id,
             cursor: expected,
+            announced,
             transaction,
         });
         Ok(())
@@ -186,6 +209,7 @@ impl<'a> Books<'a> {
                 self.committed[number] = true;
             }
             self.persisted = commit.cursor.unwrap_or(START).max(self.persisted);
+            self.announced = commit.announced.max(self.announced);
         }
     }
 
@@ -196,9 +220,9 @@ impl<'a> Books<'a> {
         let Message::CommittedUpdate(sequence) = message else {
             return Err(Violation::new("protocol", format!("{message:?} is sent")));
         };
-        let persisted = self.persisted;
-        hold("durability", sequence.0 == persisted, || {
-            format!("{sequence} confirmed, {persisted} durable")
+        let durable = self.announced;
+        hold("durability", sequence.0 == durable, || {
+            format!("{sequence} confirmed, {durable} was sent and is durable")
         })?;
         hold("durability", self.owes_confirmation(), || {
             format!("{sequence} confirmed twice")

@@ -11,7 +11,7 @@ use replproto_core::{
     Instant, Misuse, PauseReason, Receiver, Sequence, Start,
 };
 
-use super::books::{Books, START};
+use super::books::{Books, MARGIN, START};
 use super::step::Step;
 use super::store::Store;
 use super::waits::Waits;
@@ -48,6 +48,8 @@ pub(super) fn config() -> Config {
     config.flow.consumer = marks((2, ANY), (1, ANY));
     config.flow.commits = marks((1, ANY), (0, ANY));
     config.flow.blobs = marks((2, 1500), (1, 600));
+    // Less than between two versions.
+    config.clock_margin = MARGIN;
     config.timeouts = Timeouts {
         confirm_delay: Duration::from_millis(2),
         blob: Duration::from_millis(10),
@@ -103,13 +105,14 @@ impl<'a> Small<'a> {
     ) -> Result<Self> {
         let now = Instant::from_micros(1);
         let start = Start::At(Sequence(START));
+        let model = Model::new(config.clone(), &start, Trust::Honest, now);
         let receiver = Receiver::new(config.clone(), start, EPOCH, now)
             .map_err(|error| Violation::new("contract", error))?;
         let mut world = Self {
             config,
             wire,
             receiver,
-            model: Model::new(config.clone(), START, Trust::Honest, now),
+            model,
             books: Books::new(wire),
             waits: Waits::new(config.timeouts, now),
             ticking: None,

@@ -159,8 +159,13 @@ impl Model {
                 format!("{read} records in a run of {count}")
             })?;
             self.seen.records += count;
+            self.progress.records(records);
         }
         self.seen.transactions += u64::from(matches!(event, Event::EndTransaction(_)));
+        if let Event::RecordSkipped(skipped) = event {
+            let version = skipped.version.map_or(f64::NAN, |version| version.0);
+            self.progress.entry(false, version);
+        }
         self.consumer.add(count, bytes);
         let (id, cursor) = match event {
             Event::EndTransaction(end) => (end.id, end.cursor.as_ref()),
@@ -170,6 +175,7 @@ impl Model {
             Event::CopyStarted(started) => {
                 self.copy = started.copy_start;
                 self.is_copy_over = false;
+                self.progress.copy(true);
                 // If one was at its end, it is not any more.
                 self.watchdogs.rows_ended = None;
                 return Ok(());
@@ -180,12 +186,17 @@ impl Model {
             }
             _ => return Ok(()),
         };
-        self.commits_out
-            .insert(id, cursor.map(|cursor| cursor.sequence.0));
+        let positions = cursor.map(|cursor| [cursor.sequence.0, cursor.announced.0]);
+        self.commits_out.insert(id, positions);
         self.commits.add(1, 0);
         self.seen.checkpoints += u64::from(!matches!(event, Event::EndTransaction(_)));
         if let Some(cursor) = cursor {
-            self.is_copy_over |= matches!(event, Event::CopyCompleted(_));
+            let completes_copy = matches!(event, Event::CopyCompleted(_));
+            self.is_copy_over |= completes_copy;
+            self.progress.check(cursor, self.handed)?;
+            if completes_copy {
+                self.progress.copy(false);
+            }
             let copy = cursor.copy.as_ref().map(|copy| copy.copy_start);
             let is_other = self.copy.is_some() && copy != self.copy;
             let is_stray = copy.is_some() && (is_other || self.is_copy_over);
@@ -197,6 +208,9 @@ impl Model {
                 format!("the cursor goes from {before} to {sequence}")
             })?;
             self.handed = sequence;
+        }
+        if let Event::EndTransaction(_) = event {
+            self.progress.end();
         }
         Ok(())
     }
@@ -215,15 +229,15 @@ impl Model {
 
     fn transmit(&mut self, bytes: &[u8]) -> Result {
         if let Ok(Message::CommittedUpdate(sequence)) = Message::decode(bytes) {
-            let (sequence, before, persisted) = (sequence.0, self.confirmed, self.persisted);
-            hold("durability", sequence <= persisted, || {
-                format!("{sequence} confirmed, {persisted} durable")
+            let (sequence, before, durable) = (sequence.0, self.confirmed, self.sent);
+            hold("durability", sequence <= durable, || {
+                format!("{sequence} confirmed, {durable} was sent and is durable")
             })?;
             hold("durability", sequence > before, || {
                 format!("{sequence} confirmed after {before}")
             })?;
             self.confirmed = sequence;
-            if sequence >= persisted {
+            if sequence >= durable {
                 self.unconfirmed = None;
             }
             self.seen.confirmations += 1;

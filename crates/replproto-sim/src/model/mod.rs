@@ -8,6 +8,7 @@ mod commands;
 mod gauge;
 mod pauses;
 mod pins;
+mod progress;
 mod state;
 mod watchdogs;
 
@@ -15,13 +16,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use replproto_core::{
-    BlobId, Close, CommitId, Config, Input, Instant, PauseReason, Stats, WallTime, Work,
+    BlobId, Close, CommitId, Config, Cursor, Input, Instant, PauseReason, Sequence, Start, Stats,
+    WallTime, Work,
 };
 
 pub(crate) use commands::is_lifted_by_decoding;
 use gauge::Gauge;
 use pauses::Pauses;
 use pins::{Pin, Pins};
+use progress::Progress;
 use watchdogs::Watchdogs;
 
 /// What the core charges for an event, a chunk, and at most for a part of a message, besides its bytes.
@@ -74,8 +77,8 @@ pub(crate) struct Model {
     pins: Pins,
     /// Events that are out, oldest first, and what they point into.
     events: VecDeque<EventOut>,
-    /// What is out and not durable, with the sequences of its cursors.
-    commits_out: BTreeMap<CommitId, Option<f64>>,
+    /// What is out and not durable, with the sequences of its cursors, and what of them the publisher has sent.
+    commits_out: BTreeMap<CommitId, Option<[f64; 2]>>,
     transfers: BTreeMap<BlobId, Transfer>,
     /// Transfers of which a failure was told.
     failed: BTreeSet<BlobId>,
@@ -89,6 +92,9 @@ pub(crate) struct Model {
     drained_from: Option<Work>,
     handed: f64,
     persisted: f64,
+    /// What the publisher has sent of that, which is to be confirmed.
+    sent: f64,
+    progress: Progress,
     /// The copy that has begun last on this link, and whether its end has been told.
     copy: Option<WallTime>,
     is_copy_over: bool,
@@ -124,9 +130,15 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// A link that begins now, from this durable sequence on.
-    pub(crate) fn new(config: Config, start: f64, trust: Trust, now: Instant) -> Self {
+    /// A link that begins now.
+    pub(crate) fn new(config: Config, start: &Start, trust: Trust, now: Instant) -> Self {
         let flow = &config.flow;
+        let nothing = Cursor::at(Sequence(0.0));
+        let (durable, asked) = match start {
+            Start::Copy => (&nothing, 0.0),
+            Start::At(sequence) => (&nothing, sequence.0),
+            Start::Resume(cursor) => (cursor, cursor.announced.0),
+        };
         Self {
             trust,
             announced: BTreeSet::new(),
@@ -146,12 +158,14 @@ impl Model {
             aborts: 0,
             cut_off: 0,
             drained_from: None,
-            handed: start,
-            persisted: start,
+            handed: durable.sequence.0.max(asked),
+            persisted: durable.sequence.0,
+            sent: durable.announced.0,
+            progress: Progress::new(config.clock_margin),
             copy: None,
             is_copy_over: false,
             confirmed: 0.0,
-            asked: start,
+            asked,
             unconfirmed: None,
             largest_part: 0,
             is_whole: true,
@@ -175,11 +189,6 @@ impl Model {
 
     pub(crate) const fn is_closed(&self) -> bool {
         self.close.is_some()
-    }
-
-    /// The link starts here, and not where the store is.
-    pub(crate) const fn ask_from(&mut self, sequence: f64) {
-        self.asked = sequence;
     }
 
     /// The peer has asked for so long for its set-up.
@@ -232,12 +241,13 @@ impl Model {
                 }
             }
             Input::Committed(id) => {
-                if let Some(sequence) = self.commits_out.remove(id) {
-                    let known = self.persisted.max(self.asked);
-                    if sequence.is_some_and(|sequence| sequence > known) {
+                if let Some(cursor) = self.commits_out.remove(id) {
+                    let [sequence, announced] = cursor.unwrap_or_default();
+                    if announced > self.sent.max(self.asked) {
                         self.unconfirmed.get_or_insert(now);
                     }
-                    self.persisted = sequence.unwrap_or_default().max(self.persisted);
+                    self.persisted = sequence.max(self.persisted);
+                    self.sent = announced.max(self.sent);
                     self.commits.remove(1, 0);
                     self.seen.commits += 1;
                     self.watchdogs.progress();

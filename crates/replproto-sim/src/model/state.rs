@@ -184,8 +184,8 @@ impl Model {
             .unconfirmed
             .map_or(Duration::ZERO, |since| self.watchdogs.now.since(since));
         hold("durability", waited <= most, || {
-            let (persisted, confirmed) = (self.persisted, self.confirmed);
-            format!("{persisted} is durable for {waited:?}, and {confirmed} is confirmed")
+            let (durable, confirmed) = (self.sent, self.confirmed);
+            format!("{durable} is durable for {waited:?}, and {confirmed} is confirmed")
         })
     }
 

@@ -27,11 +27,31 @@ const BROKEN: &[u8] = b"\x82\xa1b\xc7\x08\x0b\x93\x80\x00\xa4ffff\xa1n\xc1";
 /// More than the limit of a record in every world.
 const OVERSIZED: &[u8] = &[0xc0; RECORD_MAX];
 
+/// The publisher's own number.
+const OWN: u32 = 0;
+
+/// Another writer than the publisher, by its number.
+#[derive(Clone, Copy, Debug)]
+enum Writer {
+    Known(u32),
+    /// The receiver cannot know it: it has to come.
+    Lost(u32),
+}
+
+/// Who has written the change of this version, the same on each connection.
+fn writer(version: f64, number: usize, other: u32) -> u32 {
+    match Rng::new(version.to_bits()).below(10) {
+        0 => other,
+        1 if number.is_multiple_of(2) => other,
+        _ => OWN,
+    }
+}
+
 /// What a connection has said of its tables.
 #[derive(Debug)]
 pub(super) struct Tables {
-    /// The publisher's own number, if it has been told.
-    node: Option<u32>,
+    /// The number of another writer, if it has been told.
+    other: Option<u32>,
     /// The number of the first table: ids mean something on their own connection only.
     base: u32,
     /// How many structures each has announced; 0: none.
@@ -53,7 +73,7 @@ pub(super) enum Odd {
 impl Tables {
     pub(super) const fn new(rng: &mut Rng) -> Self {
         Self {
-            node: None,
+            other: None,
             base: 10 + 3 * rng.below(4) as u32,
             announced: [0; TABLES.len()],
             odd: Odd::Nothing,
@@ -69,14 +89,21 @@ impl Peer {
         in_copy: bool,
         rng: &mut Rng,
     ) {
-        let node = self.announce(changes, rng);
+        let other = self.announce(changes, rng);
+        if let Some(sequence) = sequence {
+            self.told.insert(sequence.to_bits());
+        }
         let mut batch =
             BatchBuilder::new(WallTime(changes.first().map_or(1e12, |change| change.1)));
         let chunks_first = rng.chance(400);
         // More lists of homes than a run of records can refer to, none of which the peer has told.
         let has_homes = self.tables.base.is_multiple_of(2);
-        for (place, version, row) in changes {
+        for (number, (place, version, row)) in changes.iter().enumerate() {
             let (table, key) = place;
+            let node = match other {
+                Writer::Lost(other) => other,
+                Writer::Known(other) => writer(*version, number, other),
+            };
             let mut value = Vec::new();
             let mut flags = Flags::default();
             if let Some(row) = row {
@@ -132,7 +159,7 @@ impl Peer {
         let entry = NewEntry {
             kind: 1,
             flags: Flags::FULL,
-            node: self.tables.node.unwrap_or_default(),
+            node: OWN,
             table: base,
             key: b"odd",
             version: 1e12,
@@ -194,9 +221,9 @@ impl Peer {
         }
     }
 
-    /// What the receiver has to know before these records. Gives the number of the node that they come from.
-    fn announce(&mut self, changes: &[Change], rng: &mut Rng) -> u32 {
-        let node = self.announce_nodes(!changes.is_empty(), rng);
+    /// What the receiver has to know before these records.
+    fn announce(&mut self, changes: &[Change], rng: &mut Rng) -> Writer {
+        let other = self.announce_nodes(!changes.is_empty(), rng);
         let mut lost = None;
         for ((table, _), ..) in changes {
             if lost == Some(*table) {
@@ -223,28 +250,34 @@ impl Peer {
             });
             self.send(&structure);
         }
-        node
+        other
     }
 
     /// Tells the numbers of the nodes, and now and then new ones: a map takes the place of the one before.
-    fn announce_nodes(&mut self, has_changes: bool, rng: &mut Rng) -> u32 {
-        let known = self.tables.node;
-        if known.is_some() && !rng.chance(20) {
-            return known.unwrap_or_default();
+    fn announce_nodes(&mut self, has_changes: bool, rng: &mut Rng) -> Writer {
+        let known = self.tables.other;
+        if let Some(other) = known
+            && !rng.chance(20)
+        {
+            return Writer::Known(other);
         }
-        let node = known.map_or(0, |node| node + 2);
-        self.tables.node = Some(node);
+        let other = known.map_or(OWN + 1, |other| other + 2);
+        self.tables.other = Some(other);
         self.send(&Message::NodeMap {
-            ids: vec![("peer".into(), node), ("us".into(), node + 1)],
+            ids: vec![
+                ("peer".into(), OWN),
+                ("other".into(), other),
+                ("us".into(), other + 1),
+            ],
             subscribed: vec!["peer".into()],
         });
         match known {
             // It goes on with a number that it has taken back.
             Some(old) if has_changes && self.strikes(Fault::LostTable, 200, rng) => {
                 self.is_to_blame = true;
-                old
+                Writer::Lost(old)
             }
-            _ => node,
+            _ => Writer::Known(other),
         }
     }
 }

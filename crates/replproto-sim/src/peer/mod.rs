@@ -3,7 +3,7 @@
 mod batch;
 mod transfers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub(crate) struct Manner {
     pub(crate) faults: Faults,
     /// One blob of so many cannot be read, if any.
     pub(crate) reads_per_failure: u64,
+    /// How far below a version the receiver may start, in milliseconds.
+    pub(crate) margin: f64,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,8 @@ pub(crate) struct Peer {
     has_sent_rows: bool,
     has_recopied: bool,
     pub(crate) expected: VecDeque<Expected>,
+    /// The positions that were ever sent as such, on any connection, as bits.
+    told: BTreeSet<u64>,
     /// How much was ever expected, and how many entries are to be passed over.
     total: u64,
     skipped: [u64; 3],
@@ -131,6 +135,7 @@ impl Peer {
             has_sent_rows: false,
             has_recopied: false,
             expected: VecDeque::new(),
+            told: BTreeSet::new(),
             total: 0,
             skipped: [0; 3],
             reached: Milestones::default(),
@@ -142,8 +147,10 @@ impl Peer {
     /// The next connection of the same publisher.
     pub(crate) fn reconnected(&mut self, manner: Manner, contents: Contents, rng: &mut Rng) {
         let refused = std::mem::take(&mut self.transfers.refused);
+        let told = std::mem::take(&mut self.told);
         *self = Self::new(manner, contents, rng);
         self.transfers.refused = refused;
+        self.told = told;
     }
 
     /// The newest version of a record that was told that this file is gone.
@@ -168,18 +175,21 @@ impl Peer {
             Message::NodeName(_) => self.node_name(),
             Message::SubscriptionRequest(request) => {
                 let start = request.subscriptions[0].start.0;
-                let is_known = |start| {
-                    source
-                        .log
-                        .iter()
-                        .any(|transaction| transaction.sequence == start)
-                };
-                if start > 1.0 && !self.manner.faults.has(Fault::Hostile) && !is_known(start) {
+                let is_told = self.told.contains(&start.to_bits());
+                let is_below = |version: f64| version - self.manner.margin == start;
+                let is_known = is_told || source.log.iter().any(|it| is_below(it.sequence));
+                if start > 1.0 && !self.manner.faults.has(Fault::Hostile) && !is_known {
                     return Err(format!("start {start} was never sent"));
                 }
                 self.stage = Stage::Subscribed(request);
             }
-            Message::CommittedUpdate(_) | Message::Disconnect => {}
+            Message::CommittedUpdate(sequence) => {
+                let is_told = self.told.contains(&sequence.0.to_bits());
+                if !is_told && !self.manner.faults.has(Fault::Hostile) {
+                    return Err(format!("{sequence} is confirmed, and was never sent"));
+                }
+            }
+            Message::Disconnect => {}
             other => return Err(format!("a subscriber sends no {other:?}")),
         }
         Ok(())
@@ -206,6 +216,9 @@ impl Peer {
     }
 
     fn send(&mut self, message: &Message) {
+        if let Message::SequenceUpdate(sequence) = message {
+            self.told.insert(sequence.0.to_bits());
+        }
         self.push(message.encode().into());
     }
 

@@ -53,8 +53,10 @@ pub(super) fn check_cursor(seed: u64) -> Result {
             .collect::<Bytes>(),
         order: rng.next() as u32,
     });
+    let sequence = Sequence(rng.below(1 << 41) as f64 + 0.5);
     let cursor = Cursor {
-        sequence: Sequence(rng.below(1 << 41) as f64 + 0.5),
+        sequence,
+        announced: [sequence, Sequence(rng.below(1 << 41) as f64)][rng.below(2) as usize],
         copy: copy.map(Box::new),
     };
     let mut bytes = cursor.to_bytes();

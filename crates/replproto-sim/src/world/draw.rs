@@ -56,10 +56,13 @@ pub(super) struct Drawn {
     pub(super) reads_per_failure: u64,
     pub(super) saves_per_failure: u64,
     pub(super) commits_per_failure: u64,
+    /// How far clocks may be apart. The publisher writes about once in a millisecond.
+    pub(super) clock_margin: Duration,
 }
 
 impl Drawn {
-    const fn new(rng: &mut Rng) -> Self {
+    fn new(rng: &mut Rng, seed: u64) -> Self {
+        let margins = [0, 1, 60_000].map(Duration::from_millis);
         Self {
             is_old: rng.chance(250),
             trouble_micros: [100_000, 1_000_000, 5_000_000][rng.below(3) as usize],
@@ -67,6 +70,7 @@ impl Drawn {
             reads_per_failure: [2, 11, 40][rng.below(3) as usize],
             saves_per_failure: [2, 7, 40][rng.below(3) as usize],
             commits_per_failure: [20, 100][rng.below(2) as usize],
+            clock_margin: margins[Rng::named(seed, "margin").below(3) as usize],
         }
     }
 
@@ -76,6 +80,7 @@ impl Drawn {
             is_old: self.is_old,
             faults,
             reads_per_failure: self.reads_per_failure,
+            margin: self.clock_margin.as_secs_f64() * 1000.0,
         }
     }
 }
@@ -84,7 +89,7 @@ impl World {
     pub(super) fn new(options: Options, words: Words) -> Self {
         let mut rng = Rng::named(options.seed, "world");
         let mut faults = options.faults.unwrap_or_else(|| Faults::draw(options.seed));
-        let drawn = Drawn::new(&mut rng);
+        let drawn = Drawn::new(&mut rng, options.seed);
         // An old publisher has no way to say that it has forgotten something.
         if drawn.is_old {
             faults = faults.without(Fault::Purge);
@@ -100,6 +105,7 @@ impl World {
             Start::At(Sequence(1.0))
         };
         let mut config = draw_config(&mut rng, drawn.is_old);
+        config.clock_margin = drawn.clock_margin;
         if faults.has(Fault::Hostile) {
             tighten(&mut config);
         }

@@ -47,11 +47,7 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.begin(epoch, &start, &self.config, now);
         }
-        let durable = self.store.sequence();
-        let mut model = Model::new(self.config.clone(), durable, Trust::Honest, now);
-        if let Start::At(sequence) = &start {
-            model.ask_from(sequence.0);
-        }
+        let mut model = Model::new(self.config.clone(), &start, Trust::Honest, now);
         if self.faults.has(Fault::Busy) {
             model.forgive_lateness();
         }

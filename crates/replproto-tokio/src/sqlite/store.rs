@@ -329,13 +329,14 @@ impl Store {
             );
         }
         if !started.resumed
-            && let StoredCursor::Found(Cursor {
-                sequence,
-                copy: Some(_),
-            }) = read_cursor(&self.connection, self.guard.link)?
+            && let StoredCursor::Found(cursor @ Cursor { copy: Some(_), .. }) =
+                read_cursor(&self.connection, self.guard.link)?
         {
             // Its marks are about to be forgotten: resumed from here, the earlier copy would remove what it has brought.
-            self.write_cursor(&Cursor::at(sequence))?;
+            self.write_cursor(&Cursor {
+                copy: None,
+                ..cursor
+            })?;
         }
         self.link.set_copy(
             &self.connection,

@@ -17,8 +17,10 @@ use crate::time::{Instant, Sequence};
 /// What the end of a transaction does to the cursor once everything up to it is settled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Advance {
-    /// The position in the log.
+    /// The position in the log, as the peer has sent it.
     pub(super) sequence: Option<Sequence>,
+    /// A position that it has not sent: the cursor moves there, and the peer is told nothing of it.
+    pub(super) inferred: Option<Sequence>,
     /// The progress of a base copy.
     pub(super) copy: Option<CopyStep>,
 }
@@ -36,6 +38,7 @@ impl Advance {
     /// First this, then `later`.
     fn then(&mut self, later: Self) {
         self.sequence = max(self.sequence, later.sequence);
+        self.inferred = max(self.inferred, later.inferred);
         if later.copy.is_some() {
             self.copy = later.copy;
         }
@@ -108,8 +111,16 @@ impl Position {
                 sequence = max(Some(end), sequence);
             }
         }
-        if let Some(sequence) = max(Some(self.cursor.sequence), sequence) {
-            self.cursor.sequence = sequence;
+        let cursor = &mut self.cursor;
+        for position in [sequence, advance.inferred].into_iter().flatten() {
+            if cursor.sequence < position {
+                cursor.sequence = position;
+            }
+        }
+        if let Some(sequence) = sequence
+            && cursor.announced < sequence
+        {
+            cursor.announced = sequence;
         }
     }
 

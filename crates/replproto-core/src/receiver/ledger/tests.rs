@@ -13,19 +13,26 @@ fn ledger() -> Ledger {
 fn at(sequence: f64) -> Advance {
     Advance {
         sequence: Some(Sequence(sequence)),
-        copy: None,
+        ..Advance::default()
+    }
+}
+
+fn inferred(sequence: f64) -> Advance {
+    Advance {
+        inferred: Some(Sequence(sequence)),
+        ..Advance::default()
     }
 }
 
 fn row(key: &'static [u8]) -> Advance {
     Advance {
-        sequence: None,
         copy: Some(CopyStep::At(Box::new(CopyCursor {
             copy_start: WallTime(7.0),
             table: "Dog".into(),
             after_key: bytes::Bytes::from_static(key),
             order: 1,
         }))),
+        ..Advance::default()
     }
 }
 
@@ -95,8 +102,8 @@ fn the_end_of_a_copy_is_an_event_of_its_own() {
     let (batch, cursor) = ledger.end(row(b"a"));
     assert!(cursor.unwrap().copy.is_some());
     ledger.mark(Advance {
-        sequence: None,
         copy: Some(CopyStep::Complete(Sequence(7.0))),
+        ..Advance::default()
     });
     let (live, cursor) = ledger.end(at(8.0));
     assert_eq!(cursor, None);
@@ -118,8 +125,8 @@ fn the_end_of_a_copy_leaves_none_in_the_cursor_wherever_it_is() {
         let (batch, cursor) = ledger.end(row(b"a"));
         assert!(cursor.unwrap().copy.is_some());
         ledger.mark(Advance {
-            sequence: None,
             copy: Some(CopyStep::Complete(Sequence(end))),
+            ..Advance::default()
         });
         ledger.committed(batch).unwrap();
         let (_, ends_copy, cursor) = ledger.checkpoint();
@@ -135,8 +142,8 @@ fn a_new_pass_of_a_copy_forgets_the_end_of_the_last() {
     ledger.wait_for_blob(waiting);
     ledger.end(row(b"a"));
     ledger.mark(Advance {
-        sequence: None,
         copy: Some(CopyStep::Complete(Sequence(7.0))),
+        ..Advance::default()
     });
     ledger.discard_copy();
     ledger.committed(waiting).unwrap();
@@ -158,6 +165,7 @@ enum Step {
     Refer,
     End,
     Mark,
+    Infer,
     Commit(prop::sample::Index),
     Settle(prop::sample::Index),
     Checkpoint,
@@ -168,6 +176,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Refer),
         3 => Just(Step::End),
         1 => Just(Step::Mark),
+        1 => Just(Step::Infer),
         4 => any::<prop::sample::Index>().prop_map(Step::Commit),
         2 => any::<prop::sample::Index>().prop_map(Step::Settle),
         2 => Just(Step::Checkpoint),
@@ -179,6 +188,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Entry {
     number: Option<u64>,
     sequence: f64,
+    is_inferred: bool,
     ended: bool,
     committed: bool,
     blobs: u32,
@@ -199,7 +209,7 @@ proptest! {
                 Step::Refer | Step::End => {
                     let number = ledger.transaction();
                     if model.last().is_none_or(|last| last.number != Some(number)) {
-                        model.push(Entry { number: Some(number), sequence: 0.0, ended: false, committed: false, blobs: 0 });
+                        model.push(Entry { number: Some(number), sequence: 0.0, is_inferred: false, ended: false, committed: false, blobs: 0 });
                     }
                     let entry = model.last_mut().unwrap();
                     if matches!(step, Step::Refer) {
@@ -228,7 +238,12 @@ proptest! {
                 Step::Mark if ledger.open.is_none() => {
                     clock += 1.0;
                     ledger.mark(at(clock));
-                    model.push(Entry { number: None, sequence: clock, ended: true, committed: true, blobs: 0 });
+                    model.push(Entry { number: None, sequence: clock, is_inferred: false, ended: true, committed: true, blobs: 0 });
+                }
+                Step::Infer if ledger.open.is_none() => {
+                    clock += 1.0;
+                    ledger.mark(inferred(clock));
+                    model.push(Entry { number: None, sequence: clock, is_inferred: true, ended: true, committed: true, blobs: 0 });
                 }
                 Step::Commit(index) if !uncommitted.is_empty() => {
                     let number = uncommitted.remove(index.index(uncommitted.len()));
@@ -252,8 +267,10 @@ proptest! {
                 _ => {}
             }
             let settled = model.iter().take_while(|e| e.ended && e.committed && e.blobs == 0);
-            let reached = settled.last().map_or(0.0, |e| e.sequence);
+            let reached = settled.clone().last().map_or(0.0, |e| e.sequence);
             prop_assert_eq!(ledger.reached.cursor.sequence.0, reached);
+            let announced = settled.filter(|e| !e.is_inferred).last().map_or(0.0, |e| e.sequence);
+            prop_assert_eq!(ledger.reached.cursor.announced.0, announced);
             prop_assert_eq!(ledger.commits_out(), uncommitted.len() as u64);
             let unsettled = model.iter().filter(|e| !(e.ended && e.committed && e.blobs == 0)).count();
             prop_assert!(ledger.transactions.len() <= unsettled);

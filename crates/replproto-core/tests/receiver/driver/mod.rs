@@ -74,7 +74,7 @@ pub(crate) struct Driver {
     pub(crate) most_events_out: u64,
     persisted: Cursor,
     persisted_with: Option<CommitId>,
-    /// When its sequence has risen last, if it has on this link.
+    /// When what it has of the peer's positions has risen last, if it has on this link.
     risen: Option<Instant>,
     handed: Cursor,
     config: Config,
@@ -331,7 +331,7 @@ impl Driver {
         if let Some(cursor) = cursor
             && self.persisted_with.is_none_or(|newest| newest < id)
         {
-            if cursor.sequence > self.persisted.sequence {
+            if cursor.announced > self.persisted.announced {
                 self.risen = Some(self.now);
             }
             self.persisted = cursor;
@@ -404,7 +404,7 @@ impl Driver {
             }
             Command::Transmit(bytes) => {
                 if let Ok(Message::CommittedUpdate(Sequence(sequence))) = Message::decode(bytes) {
-                    assert!(sequence <= self.persisted.sequence.0, "confirmed too much");
+                    assert!(sequence <= self.persisted.announced.0, "confirmed too much");
                     let last = self.confirmed.last().copied().unwrap_or_default();
                     assert!(sequence > last, "confirmed backwards");
                     self.confirmed.push(sequence);
@@ -435,7 +435,7 @@ impl Driver {
         };
         if let Some(cursor) = &cursor {
             assert!(
-                cursor.sequence >= self.handed.sequence,
+                cursor.sequence >= self.handed.sequence && cursor.sequence >= cursor.announced,
                 "the cursor went back"
             );
             let ends_copy = matches!(event, Event::CopyCompleted(_));
@@ -493,7 +493,7 @@ impl Driver {
         // What has become durable is confirmed soon after.
         let delay = self.config.timeouts.confirm_delay;
         if self.risen.is_some_and(|at| self.now.since(at) > delay) {
-            assert_eq!(self.confirmed.last(), Some(&self.persisted.sequence.0));
+            assert_eq!(self.confirmed.last(), Some(&self.persisted.announced.0));
         }
     }
 }
