@@ -1,28 +1,40 @@
 //! One vector: the entries of a record, and what they come to.
 
-use replproto_core::WallTime;
 use replproto_core::replica::{Action, Content, ContentHash, Entry, Fields, Row, Stamp, Writes};
 use replproto_core::value::Value;
+use replproto_core::{RecordKind, WallTime};
 use replproto_tests::tagged;
 use serde_json::Value as Json;
 
 pub(crate) struct Vector {
     pub(crate) name: String,
     kind: String,
-    copies: Vec<Copied>,
-    entries: Vec<Entry<Content<Value>>>,
+    pub(crate) copies: Vec<Copied>,
+    entries: Vec<Logged>,
+    /// The places in `entries` at which transactions begin.
+    starts: Vec<usize>,
     /// The places in `entries` from which the log comes once more.
     replays: Vec<usize>,
     additions: String,
     expected: Option<Value>,
     expected_expiry: Option<Option<f64>>,
-    has_record_errors: bool,
+    pub(crate) has_record_errors: bool,
+    row: Row<Value>,
+    is_refused: bool,
 }
 
-struct Copied {
-    content: Option<Content<Value>>,
-    expires_at: Option<WallTime>,
-    stamp: Stamp,
+/// A row of a base copy.
+pub(crate) struct Copied {
+    pub(crate) value: Option<Value>,
+    pub(crate) expires_at: Option<WallTime>,
+    pub(crate) stamp: Stamp,
+}
+
+/// An entry of the log.
+pub(crate) struct Logged {
+    pub(crate) kind: RecordKind,
+    pub(crate) value: Option<Value>,
+    pub(crate) entry: Entry<Content<Value>>,
 }
 
 impl Vector {
@@ -37,17 +49,19 @@ impl Vector {
                 writes.end_transaction();
             }
             let bytes = tagged::ordered(&json["value"]).to_string();
-            let kind = json["type"].as_str().expect("a type");
-            let content = || ContentHash::new(kind.as_bytes()[0]).with(bytes.as_bytes());
-            let write = writes.note(("t", b"k"), true, content);
-            Entry {
+            let kind = kind(json["type"].as_str().expect("a type"));
+            let value = json.get("value").map(tagged::value);
+            let hash = || ContentHash::new(kind as u8).with(bytes.as_bytes());
+            let write = writes.note(("t", b"k"), true, hash);
+            let entry = Entry {
                 version: version(json),
                 origin: origin(json),
                 expires_at: expiry(json),
                 digest: write.digest,
                 repeats: write.repeats,
-                action: action(kind, json.get("value")),
-            }
+                action: action(kind, value.clone()),
+            };
+            Logged { kind, value, entry }
         });
         let entries = entries.collect();
         let expect = &json["expect"];
@@ -60,11 +74,12 @@ impl Vector {
         let is_expiry_told = json.get("copy").is_none()
             && expect.get("because").is_none()
             && json["kind"] != "several-in-one-transaction";
-        Self {
+        let mut vector = Self {
             name: text("name"),
             kind: text("kind"),
             copies: list("copy").iter().map(Copied::read).collect(),
             entries,
+            starts,
             replays: list("replays").iter().map(index).collect(),
             additions: text("additions"),
             expected: row
@@ -74,6 +89,23 @@ impl Vector {
             expected_expiry: (is_expiry_told && expect.get("expiresAt").is_some())
                 .then(|| expect["expiresAt"].as_f64()),
             has_record_errors: expect["recordErrors"] == true,
+            row: Row::default(),
+            is_refused: false,
+        };
+        vector.play();
+        vector
+    }
+
+    fn play(&mut self) {
+        for copied in &self.copies {
+            let content = copied.value.clone().and_then(content);
+            self.row
+                .apply_copied(content, copied.expires_at, &copied.stamp);
+        }
+        for start in std::iter::once(0).chain(self.replays.iter().copied()) {
+            for logged in &self.entries[start..] {
+                self.is_refused |= self.row.apply(&logged.entry).is_err();
+            }
         }
     }
 
@@ -82,31 +114,53 @@ impl Vector {
         self.additions != "2025" || !matches!(self.kind.as_str(), "odd-values" | "picked")
     }
 
-    pub(crate) fn check_rules(&self) -> Result<(), String> {
-        let mut row = Row::default();
-        for copied in &self.copies {
-            row.apply_copied(copied.content.clone(), copied.expires_at, &copied.stamp);
-        }
-        let mut errors = 0;
-        for start in std::iter::once(0).chain(self.replays.iter().copied()) {
-            for entry in &self.entries[start..] {
-                errors += usize::from(row.apply(entry).is_err());
+    pub(crate) const fn transactions(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The writes in it.
+    pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        let copied = self.copies.iter().map(|copied| copied.stamp.clone());
+        copied.chain(self.entries.iter().map(|Logged { entry, .. }| Stamp {
+            version: entry.version,
+            origin: entry.origin.clone(),
+        }))
+    }
+
+    /// The entries of a transaction.
+    pub(crate) fn transaction(&self, number: usize) -> &[Logged] {
+        let end = self.starts.get(number + 1).copied();
+        &self.entries[self.starts[number]..end.unwrap_or(self.entries.len())]
+    }
+
+    /// The row by the rules alone, after the replays that the vector names.
+    pub(crate) const fn row(&self) -> &Row<Value> {
+        &self.row
+    }
+
+    /// Whether the rules refuse an entry.
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Checks a row against the one that is expected.
+    pub(crate) fn check(
+        &self,
+        found: Option<&Value>,
+        expires_at: Option<f64>,
+    ) -> Result<(), String> {
+        let is_same = match (found, &self.expected) {
+            (Some(found), Some(expected)) => {
+                let [found, expected] = [found, expected].map(tagged::as_written);
+                tagged::same(&found, &expected)
             }
-        }
-        let found = row.content().map(value_of);
-        let is_same = match (&found, &self.expected) {
-            (Some(found), Some(expected)) => tagged::same(found, expected),
             (found, expected) => found.is_none() && expected.is_none(),
         };
         if !is_same {
             return Err(format!("{found:?}, not {:?}", self.expected));
         }
-        if (errors > 0) != self.has_record_errors {
-            return Err(format!("{errors} record errors"));
-        }
-        let expires_at = row.expires_at().map(|WallTime(time)| time);
         match self.expected_expiry {
-            Some(expected) if row.content().is_some() && expected != expires_at => {
+            Some(expected) if found.is_some() && expected != expires_at => {
                 Err(format!("it expires at {expires_at:?}, not {expected:?}"))
             }
             _ => Ok(()),
@@ -117,7 +171,7 @@ impl Vector {
 impl Copied {
     fn read(json: &Json) -> Self {
         Self {
-            content: content(json.get("value")),
+            value: json.get("value").map(tagged::value),
             expires_at: expiry(json),
             stamp: Stamp {
                 version: version(json),
@@ -144,15 +198,15 @@ fn expiry(json: &Json) -> Option<WallTime> {
     json["expiresAt"].as_f64().map(WallTime)
 }
 
-fn content(json: Option<&Json>) -> Option<Content<Value>> {
-    Some(match tagged::value(json?) {
+fn content(value: Value) -> Option<Content<Value>> {
+    Some(match value {
         Value::Null => return None,
         Value::Object(fields) => Content::Object(Fields::from(fields)),
         other => Content::Other(other),
     })
 }
 
-fn value_of(content: &Content<Value>) -> Value {
+pub(crate) fn value_of(content: &Content<Value>) -> Value {
     match content {
         Content::Object(fields) => Value::Object(
             fields
@@ -164,14 +218,27 @@ fn value_of(content: &Content<Value>) -> Value {
     }
 }
 
-fn action(kind: &str, value: Option<&Json>) -> Action<Content<Value>> {
-    match kind {
-        "put" => Action::Put(content(value)),
-        "patch" => Action::Patch(content(value).unwrap_or_else(|| Content::from(Vec::new()))),
-        "delete" => Action::Delete,
-        "invalidate" => Action::Invalidate(content(value)),
-        "message" => Action::Message,
-        "relocate" => Action::Relocate,
+fn kind(name: &str) -> RecordKind {
+    match name {
+        "put" => RecordKind::Put,
+        "patch" => RecordKind::Patch,
+        "delete" => RecordKind::Delete,
+        "invalidate" => RecordKind::Invalidate,
+        "message" => RecordKind::Message,
+        "relocate" => RecordKind::Relocate,
         other => panic!("unknown type {other}"),
+    }
+}
+
+fn action(kind: RecordKind, value: Option<Value>) -> Action<Content<Value>> {
+    let content = value.and_then(content);
+    match kind {
+        RecordKind::Put => Action::Put(content),
+        RecordKind::Patch => Action::Patch(content.unwrap_or_else(|| Vec::new().into())),
+        RecordKind::Delete => Action::Delete,
+        RecordKind::Invalidate => Action::Invalidate(content),
+        RecordKind::Message => Action::Message,
+        RecordKind::Relocate => Action::Relocate,
+        other => panic!("{other} changes no record"),
     }
 }

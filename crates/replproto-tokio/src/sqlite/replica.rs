@@ -59,6 +59,8 @@ pub struct ReplicaRow<'a> {
     pub version: f64,
     /// The node that changed it.
     pub origin: &'a str,
+    /// When it expires, milliseconds since 1970. Nothing is removed because of it.
+    pub expires_at: Option<f64>,
 }
 
 /// A record that was passed over because it could not be decoded.
@@ -166,7 +168,7 @@ impl Replica {
         mut each: impl FnMut(ReplicaRow<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let sql = format!(
-            "SELECT key, id, record, version, origin FROM {} ORDER BY key",
+            "SELECT key, id, record, version, origin, expires_at FROM {} ORDER BY key",
             quote(&table.sql_name)
         );
         self.visit(&sql, None, |row| {
@@ -177,6 +179,7 @@ impl Replica {
                     record: text(row, 2)?,
                     version: row.get(3)?,
                     origin: row.get_ref(4)?.as_str()?,
+                    expires_at: row.get(5)?,
                 })
             };
             each(read().at(&self.path)?)
