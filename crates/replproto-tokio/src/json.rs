@@ -1,7 +1,6 @@
 //! The rules of a replica on JSON text: what the values of records and their fields are in a store that keeps text.
 
-use replproto_core::RecordKind;
-use replproto_core::replica::{Action, CannotAdd, Current, Field, Payload, Request};
+use replproto_core::replica::{CannotAdd, Current, Field, Payload, Request};
 use replproto_core::value::{JsonStyle, Profile, RawValue, Value};
 use serde_json::Value as Parsed;
 
@@ -73,10 +72,18 @@ impl Field for Json {
             },
         )
     }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        str::from_utf8(bytes).ok().map(Self::new)
+    }
 }
 
 /// The value of an entry as JSON text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct JsonValue<'a>(pub(crate) &'a str);
 
 impl Payload for JsonValue<'_> {
@@ -111,20 +118,6 @@ impl Current<Json> for Option<&str> {
         }
         found
     }
-}
-
-/// What an entry asks for; `None`: one of this kind changes no record. `is_nothing`: it has no value, or it is null, which is how
-/// some publishers send a deletion.
-pub(crate) fn action<P>(kind: RecordKind, value: P, is_nothing: bool) -> Option<Action<P>> {
-    Some(match kind {
-        RecordKind::Put => Action::Put((!is_nothing).then_some(value)),
-        RecordKind::Patch => Action::Patch(value),
-        RecordKind::Delete => Action::Delete,
-        RecordKind::Invalidate => Action::Invalidate((!is_nothing).then_some(value)),
-        RecordKind::Message => Action::Message,
-        RecordKind::Relocate => Action::Relocate,
-        _ => return None,
-    })
 }
 
 /// The value, as far as additions ask: of one that is never a number, something that is none either.

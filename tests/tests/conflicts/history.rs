@@ -1,6 +1,6 @@
 //! One vector: the entries of a record, and what they come to.
 
-use replproto_core::replica::{Action, Content, ContentHash, Entry, Fields, Row, Stamp, Writes};
+use replproto_core::replica::{Action, Content, ContentHash, Entry, Row, Stamp, Writes};
 use replproto_core::value::Value;
 use replproto_core::{RecordKind, WallTime};
 use replproto_tests::tagged;
@@ -59,7 +59,7 @@ impl Vector {
                 expires_at: expiry(json),
                 digest: write.digest,
                 repeats: write.repeats,
-                action: action(kind, value.clone()),
+                action: Action::of(kind, value.clone().and_then(Content::new)),
             };
             Logged { kind, value, entry }
         });
@@ -98,7 +98,7 @@ impl Vector {
 
     fn play(&mut self) {
         for copied in &self.copies {
-            let content = copied.value.clone().and_then(content);
+            let content = copied.value.clone().and_then(Content::new);
             self.row
                 .apply_copied(content, copied.expires_at, &copied.stamp);
         }
@@ -198,26 +198,6 @@ fn expiry(json: &Json) -> Option<WallTime> {
     json["expiresAt"].as_f64().map(WallTime)
 }
 
-fn content(value: Value) -> Option<Content<Value>> {
-    Some(match value {
-        Value::Null => return None,
-        Value::Object(fields) => Content::Object(Fields::from(fields)),
-        other => Content::Other(other),
-    })
-}
-
-pub(crate) fn value_of(content: &Content<Value>) -> Value {
-    match content {
-        Content::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.clone()))
-                .collect(),
-        ),
-        Content::Other(value) => value.clone(),
-    }
-}
-
 fn kind(name: &str) -> RecordKind {
     match name {
         "put" => RecordKind::Put,
@@ -227,18 +207,5 @@ fn kind(name: &str) -> RecordKind {
         "message" => RecordKind::Message,
         "relocate" => RecordKind::Relocate,
         other => panic!("unknown type {other}"),
-    }
-}
-
-fn action(kind: RecordKind, value: Option<Value>) -> Action<Content<Value>> {
-    let content = value.and_then(content);
-    match kind {
-        RecordKind::Put => Action::Put(content),
-        RecordKind::Patch => Action::Patch(content.unwrap_or_else(|| Vec::new().into())),
-        RecordKind::Delete => Action::Delete,
-        RecordKind::Invalidate => Action::Invalidate(content),
-        RecordKind::Message => Action::Message,
-        RecordKind::Relocate => Action::Relocate,
-        other => panic!("{other} changes no record"),
     }
 }

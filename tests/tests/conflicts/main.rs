@@ -6,8 +6,9 @@ mod sinks;
 
 use std::fs;
 
-use history::{Vector, value_of};
+use history::Vector;
 use replproto_core::WallTime;
+use replproto_core::replica::Content;
 use replproto_tests::golden_folder;
 use replproto_tokio::MemorySink;
 use serde_json::Value as Json;
@@ -51,7 +52,7 @@ fn the_rules_give_the_row_of_each_history() {
     let mut wrong = Vec::new();
     for vector in &vectors() {
         let row = vector.row();
-        let value = row.content().map(value_of);
+        let value = row.content().map(Content::to_value);
         let expires_at = row.expires_at().map(|WallTime(time)| time);
         if let Err(why) = vector.check(value.as_ref(), expires_at) {
             wrong.push(format!("{}: {why}", vector.name));

@@ -1,10 +1,11 @@
 //! Operations in the values of fields, and the arithmetic of additions.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use crate::value::{BigInt, Value};
+use crate::value::{BigInt, Profile, RawValue, Value};
 
 /// The value of a field, in whatever form a store keeps it.
 pub trait Field: Clone {
@@ -20,6 +21,12 @@ pub trait Field: Clone {
     /// # Errors
     /// Publishers cannot carry it out either.
     fn plus(previous: Option<&Self>, amount: &Self) -> Result<Self, CannotAdd>;
+
+    /// Appends an amount as bytes, for [`Memory::to_bytes`](super::Memory::to_bytes).
+    fn write(&self, out: &mut Vec<u8>);
+
+    /// The reverse of [`write`](Self::write); `None`: the bytes are damaged.
+    fn read(bytes: &[u8]) -> Option<Self>;
 }
 
 /// The request in a field's value: `{"__op__": "add", "value": 5}` is an order, anything else a value.
@@ -96,6 +103,15 @@ impl Field for Value {
             _ => return Err(CannotAdd::NotANumber),
         };
         Ok(Self::Number(previous + amount))
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        // All that is small enough to be kept can be encoded.
+        out.extend(self.encode(Profile::Control).unwrap_or_default());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        RawValue::control(bytes).decode().ok()
     }
 }
 

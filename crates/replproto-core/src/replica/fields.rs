@@ -16,6 +16,13 @@ pub enum Content<F> {
     Other(F),
 }
 
+/// An object without fields.
+impl<F> Default for Content<F> {
+    fn default() -> Self {
+        Self::Object(Fields::default())
+    }
+}
+
 impl<F> From<Vec<(String, F)>> for Content<F> {
     fn from(fields: Vec<(String, F)>) -> Self {
         Self::Object(fields.into())

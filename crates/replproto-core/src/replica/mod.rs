@@ -43,6 +43,7 @@
 //! ```
 
 mod apply;
+mod entry;
 mod field;
 mod fields;
 mod memory;

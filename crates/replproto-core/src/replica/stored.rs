@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
+use super::field::Field;
 use super::memory::{History, Memory, Stamp, Window};
 use crate::id::Name;
 use crate::time::WallTime;
@@ -53,10 +54,36 @@ impl<F> Memory<F> {
     pub const fn is_copied(&self) -> bool {
         self.is_copied
     }
+}
 
+impl<F: Field> Memory<F> {
     /// The memory as bytes; none if it is [plain](Self::plain), of which [`head`](Self::head) and
-    /// [`is_copied`](Self::is_copied) are to be kept. `amount` appends an amount that was added to a field.
-    pub fn to_bytes(&self, amount: impl Fn(&F, &mut Vec<u8>)) -> Vec<u8> {
+    /// [`is_copied`](Self::is_copied) are to be kept.
+    ///
+    /// ```
+    /// use replproto_core::replica::{Action, Content, Memory, Row};
+    /// use replproto_core::value::Value;
+    ///
+    /// # let mut row = Row::<Value>::default();
+    /// # let entry = replproto_core::replica::Entry {
+    /// #     version: replproto_core::WallTime(1.0),
+    /// #     origin: "node-a".into(),
+    /// #     expires_at: None,
+    /// #     digest: 0,
+    /// #     repeats: false,
+    /// #     action: Action::Put(Some(Content::from(vec![]))),
+    /// # };
+    /// row.apply(&entry)?;
+    /// // What a store keeps besides the content, if anything was written to the row.
+    /// let head = row.memory().head().cloned().ok_or("nothing is known")?;
+    /// let (is_copied, bytes) = (row.memory().is_copied(), row.memory().to_bytes());
+    /// // And what it makes of it when it needs the row again.
+    /// let memory = Memory::from_bytes((head, is_copied), &bytes)?;
+    /// let row = Row::new(row.content().cloned(), true, row.expires_at(), memory);
+    /// # assert!(row.memory().is_plain());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_bytes(&self) -> Vec<u8> {
         if self.is_plain() {
             return Vec::new();
         }
@@ -90,23 +117,18 @@ impl<F> Memory<F> {
             for (stamp, value) in &history.additions {
                 out.stamp(Some(stamp));
                 let mut bytes = Vec::new();
-                amount(value, &mut bytes);
+                value.write(&mut bytes);
                 out.text(&bytes);
             }
         }
         out.bytes
     }
 
-    /// The reverse of [`Memory::to_bytes`]. `plain`: the head and whether it was copied, of a memory without bytes. `amount` reads
-    /// an amount.
+    /// The reverse of [`Memory::to_bytes`]. `plain`: the head and whether it was copied, of a memory without bytes.
     ///
     /// # Errors
     /// [`MemoryError`].
-    pub fn from_bytes(
-        plain: (Stamp, bool),
-        bytes: &[u8],
-        amount: impl Fn(&[u8]) -> Option<F>,
-    ) -> Result<Self, MemoryError> {
+    pub fn from_bytes(plain: (Stamp, bool), bytes: &[u8]) -> Result<Self, MemoryError> {
         match bytes.first() {
             None => return Ok(Self::plain(plain.0, plain.1)),
             Some(&FORMAT) => {}
@@ -116,7 +138,7 @@ impl<F> Memory<F> {
             rest: &bytes[1..],
             names: Vec::new(),
         };
-        let memory = reader.memory(amount).ok_or(MemoryError::Damaged)?;
+        let memory = reader.memory().ok_or(MemoryError::Damaged)?;
         if !reader.rest.is_empty() {
             return Err(MemoryError::Damaged);
         }
@@ -176,7 +198,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn memory<F>(&mut self, amount: impl Fn(&[u8]) -> Option<F>) -> Option<Memory<F>> {
+    fn memory<F: Field>(&mut self) -> Option<Memory<F>> {
         let (head, base) = (self.stamp()?, self.stamp()?);
         let is_copied = self.take::<1>()? == [1];
         let (bare, gone, moved) = (self.stamp()?, self.stamp()?, self.stamp()?);
@@ -199,7 +221,7 @@ impl<'a> Reader<'a> {
             let (set, floor) = (self.stamp()?, self.stamp()?);
             let mut additions = Vec::new();
             for _ in 0..self.count()? {
-                additions.push((self.stamp()??, amount(self.text()?)?));
+                additions.push((self.stamp()??, F::read(self.text()?)?));
             }
             let history = History {
                 set,

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::event::{CopyStarted, Schema};
 use replproto_core::replica::{
-    Change, ContentHash, Doubt, Entry, Memory, Payload, RETENTION, Stamp, Writes,
+    Action, Change, ContentHash, Doubt, Entry, Memory, Payload, RETENTION, Stamp, Writes,
 };
 use replproto_core::{Cursor, Event, Record, RecordKind, WallTime};
 
 use super::MemoryRow;
 use crate::decode::{Decoded, MEMORY_ROW_MAX};
-use crate::json::{self, Json, JsonValue};
+use crate::json::{Json, JsonValue};
 use crate::patch;
 use crate::sink::Applied;
 
@@ -243,7 +243,7 @@ impl State {
     /// A row of a base copy. Gives whether anything has changed.
     fn copied(&mut self, key: &Key, record: &Record<'_>, decoded: &Decoded) -> bool {
         let held = self.entries.entry(key.clone()).or_default();
-        let is_taken = held.memory.apply_copied(&stamp(record));
+        let is_taken = held.memory.apply_copied(&Stamp::of(record));
         if is_taken {
             held.is_shown = !is_nothing(&decoded.value);
             held.content = held.is_shown.then(|| decoded.value.clone());
@@ -263,21 +263,19 @@ impl State {
     ) -> Result<Result<bool, Refused>, serde_json::Error> {
         let kind = record.kind();
         let value = decoded.value.as_str();
-        let Some(action) = json::action(kind, JsonValue(value), is_nothing(value)) else {
-            return Ok(Ok(false));
-        };
+        let own = (!is_nothing(value)).then_some(JsonValue(value));
         let counts = kind == RecordKind::Patch && JsonValue(value).may_have_operations();
         let write = self.writes.note((&key.0, &key.1), counts, || {
             ContentHash::new(kind as u8).with(value.as_bytes())
         });
-        let Stamp { version, origin } = stamp(record);
+        let Stamp { version, origin } = Stamp::of(record);
         let entry = Entry {
             version,
             origin,
             expires_at: record.expires_at(),
             digest: write.digest,
             repeats: write.repeats,
-            action,
+            action: Action::of(kind, own),
         };
         let known = self.entries.get(key);
         let mut held = known.cloned().unwrap_or_default();
@@ -386,11 +384,4 @@ struct Refused;
 /// Some publishers send a deletion as a put of null.
 fn is_nothing(value: &str) -> bool {
     matches!(value, "" | "null")
-}
-
-fn stamp(record: &Record<'_>) -> Stamp {
-    Stamp {
-        version: record.version(),
-        origin: record.origin().clone(),
-    }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use replproto_core::key::decode_text;
 use replproto_core::replica::{ContentHash, Payload, Write, Writes};
-use replproto_core::value::{JsonStyle, ValueError};
 use replproto_core::{Event, Record, RecordKind, Records, Table, WallTime};
 
 use crate::decode::{self, Undecodable};
@@ -123,7 +122,7 @@ impl Batch {
             let large = Box::new(LargeRecord {
                 records: records.clone(),
                 index,
-                write: writes.note(place, counts, || large_hash(record)),
+                write: writes.note(place, counts, || ContentHash::of(record)),
             });
             self.steps.push(Stored::Large(RefCell::new(Some(large))));
         }
@@ -219,20 +218,6 @@ impl Batch {
             Stored::Event(event) => Step::Event(event),
         })
     }
-}
-
-/// That of a record of which no JSON is made.
-fn large_hash(record: &Record<'_>) -> ContentHash {
-    let mut hash = ContentHash::new(record.kind() as u8);
-    if let Some(value) = record.value() {
-        let hashed = value.write_json_pieces(JsonStyle::Natural, |piece| {
-            hash.push(piece.as_bytes());
-            Ok::<_, ValueError>(())
-        });
-        // One that cannot be read is passed over.
-        debug_assert!(hashed.is_ok() || value.read_all().is_err());
-    }
-    hash
 }
 
 #[cfg(test)]

@@ -44,9 +44,14 @@ pub(super) enum NewRecord<'a> {
     Merge(&'a Merge<'a>, u64),
 }
 
-impl Value<'_> {
-    pub(super) const NOTHING: Self = Self::Text("");
+/// Nothing.
+impl Default for Value<'_> {
+    fn default() -> Self {
+        Self::Text("")
+    }
+}
 
+impl Value<'_> {
     /// Whether there is none. Some publishers send a deletion as a put of null.
     pub(super) fn is_nothing(&self) -> bool {
         matches!(self, Self::Text("" | "null"))

@@ -12,7 +12,7 @@
 
 use std::cell::RefCell;
 
-use replproto_core::replica::{Change as Outcome, Current, Doubt, Entry, Memory, Stamp};
+use replproto_core::replica::{Action, Change as Outcome, Current, Doubt, Entry, Memory, Stamp};
 use replproto_core::{RecordKind, WallTime};
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, params};
@@ -23,7 +23,7 @@ use super::store::Store;
 use super::tables::{DataTable, text};
 use super::tombstones::Tombstones;
 use crate::decode::Undecodable;
-use crate::json::{self, Json};
+use crate::json::Json;
 use crate::patch::Merge;
 
 /// The outcome of an entry: why it has to be passed over, or whether the row is in doubt now.
@@ -147,9 +147,6 @@ impl Store {
         let mut held = self.held(table, change.key)?;
         let before = held.memory.head().map(|head| head.version.0);
         let is_nothing = value.is_nothing();
-        let Some(action) = json::action(change.kind, value, is_nothing) else {
-            return Ok(Ok(None));
-        };
         let Stamp { version, origin } = stamp(change);
         let entry = Entry {
             version,
@@ -157,7 +154,7 @@ impl Store {
             expires_at: change.expires_at.map(WallTime),
             digest: change.write.digest,
             repeats: change.write.repeats,
-            action,
+            action: Action::of(change.kind, (!is_nothing).then_some(value)),
         };
         let current = CurrentRow {
             store: self,
@@ -177,7 +174,7 @@ impl Store {
         if let Some(expires_at) = outcome.expires_at {
             held.expires_at = expires_at.map(|WallTime(time)| time);
         }
-        let value = entry.action.into_value().unwrap_or(Value::NOTHING);
+        let value = entry.action.into_value().unwrap_or_default();
         let done = match outcome.change {
             Outcome::Show if held.place == Place::Hidden => self.set(table, change, &held, &[])?,
             Outcome::Keep | Outcome::Show => {
@@ -251,7 +248,7 @@ impl Store {
     ) -> rusqlite::Result<Done> {
         let (version, origin) = held.head(change);
         let is_late = version > change.version;
-        let bytes = to_bytes(&held.memory);
+        let bytes = held.memory.to_bytes();
         let row = NewRow {
             key: change.key,
             id: change.id,
@@ -314,7 +311,7 @@ impl Store {
         held: &Held,
         has_expiry: bool,
     ) -> rusqlite::Result<()> {
-        let bytes = to_bytes(&held.memory);
+        let bytes = held.memory.to_bytes();
         let (version, origin) = held.head(change);
         match held.place {
             Place::Live if has_expiry || bytes != held.bytes => self
@@ -355,7 +352,7 @@ impl Store {
                 .execute([change.key])?;
         }
         let (version, origin) = held.head(change);
-        let bytes = to_bytes(&held.memory);
+        let bytes = held.memory.to_bytes();
         // Copied rows do not come in the order of the log, so nothing can be concluded from what is new among them.
         let is_new = is_new && !self.link.copy.is_active();
         self.tombstones.insert(
@@ -471,13 +468,8 @@ pub(super) fn memory(
         version: WallTime(version),
         origin: origin.into(),
     };
-    let amount = |bytes: &[u8]| str::from_utf8(bytes).ok().map(Json::new);
-    Memory::from_bytes((stamp, is_copied), bytes, amount)
+    Memory::from_bytes((stamp, is_copied), bytes)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Blob, Box::new(error)))
-}
-
-fn to_bytes(memory: &Memory<Json>) -> Vec<u8> {
-    memory.to_bytes(|amount, out| out.extend_from_slice(amount.as_str().as_bytes()))
 }
 
 /// Somebody else has written to the file.
