@@ -43,6 +43,8 @@
 
 mod blobs;
 mod budget;
+#[cfg(test)]
+mod conflict_tests;
 mod connect;
 mod decode;
 mod describe;

@@ -14,6 +14,9 @@ use replproto_core::{
 /// The publisher in tests.
 pub(crate) const PEER: &str = "node-a";
 
+/// The nodes that write, by the publisher's ids.
+pub(crate) const NODES: [&str; 4] = [PEER, "node-b", "node-c", "node-d"];
+
 /// One change of one record.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -21,6 +24,9 @@ pub(crate) struct Change {
     pub(crate) action: u8,
     pub(crate) key: Vec<u8>,
     pub(crate) version: f64,
+    /// One of [`NODES`].
+    pub(crate) origin: &'static str,
+    pub(crate) expires_at: Option<f64>,
     pub(crate) value: Vec<u8>,
 }
 
@@ -30,6 +36,8 @@ fn change(table: &'static str, action: u8, key: &str, version: f64, value: Vec<u
         action,
         key: Key::Text(key.into()).encode().unwrap(),
         version,
+        origin: PEER,
+        expires_at: None,
         value,
     }
 }
@@ -103,8 +111,10 @@ pub(crate) fn records(changes: &[Change]) -> Vec<Event> {
                 Flags::FULL
             },
             table: table.unwrap() as u32,
+            node: NODES.iter().position(|it| *it == change.origin).unwrap() as u32,
             key: &change.key,
             version: change.version,
+            expires_at: change.expires_at,
             value: &change.value,
             ..NewEntry::default()
         });
@@ -147,7 +157,7 @@ impl Link {
         );
         link.feed(
             Message::NodeMap {
-                ids: vec![(PEER.into(), 0)],
+                ids: NODES.iter().copied().map(String::from).zip(0..).collect(),
                 subscribed: Vec::new(),
             }
             .encode(),

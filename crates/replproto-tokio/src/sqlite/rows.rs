@@ -303,9 +303,9 @@ impl Store {
         }
     }
 
-    /// Stores the memory, and the expiry if it has changed.
+    /// Stores the memory, and the expiry if it has changed. What is known of a record that was never there needs a tombstone.
     fn touch(
-        &self,
+        &mut self,
         table: &DataTable,
         change: &Change<'_>,
         held: &Held,
@@ -333,6 +333,9 @@ impl Store {
                 (version, origin),
                 &bytes,
             ),
+            Place::Unknown if bytes != Memory::<Json>::default().to_bytes() => {
+                self.remove(table, change, held, None, false)
+            }
             _ => Ok(()),
         }
     }
