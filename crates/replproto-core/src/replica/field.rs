@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use crate::value::{BigInt, Profile, RawValue, Value};
+use crate::value::{BigInt, Dictionary, Profile, RawValue, Value};
 
 /// The value of a field, in whatever form a store keeps it.
 pub trait Field: Clone {
@@ -107,11 +107,12 @@ impl Field for Value {
 
     fn write(&self, out: &mut Vec<u8>) {
         // All that is small enough to be kept can be encoded.
-        out.extend(self.encode(Profile::Control).unwrap_or_default());
+        out.extend(self.encode(Profile::Table).unwrap_or_default());
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        RawValue::control(bytes).decode().ok()
+        let structures = Dictionary::default();
+        RawValue::new(bytes, &structures).decode().ok()
     }
 }
 

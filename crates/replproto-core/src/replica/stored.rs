@@ -40,8 +40,12 @@ impl<F> Memory<F> {
 
     /// Whether nothing is remembered besides the last full write. Repeating that changes nothing.
     pub fn is_plain(&self) -> bool {
-        self.head.is_some()
-            && self.head == self.base
+        self.head.is_some() && self.is_told_by_head()
+    }
+
+    /// Whether the head tells all of it, or there is nothing to tell.
+    fn is_told_by_head(&self) -> bool {
+        self.head == self.base
             && self.fields.is_empty()
             && self.bare.is_none()
             && self.gone.is_none()
@@ -57,8 +61,8 @@ impl<F> Memory<F> {
 }
 
 impl<F: Field> Memory<F> {
-    /// The memory as bytes; none if it is [plain](Self::plain), of which [`head`](Self::head) and
-    /// [`is_copied`](Self::is_copied) are to be kept.
+    /// The memory as bytes; none if it is [plain](Self::plain) or nothing is known. [`head`](Self::head) and
+    /// [`is_copied`](Self::is_copied) are to be kept beside them.
     ///
     /// ```
     /// use replproto_core::replica::{Action, Content, Memory, Row};
@@ -74,17 +78,17 @@ impl<F: Field> Memory<F> {
     /// #     action: Action::Put(Some(Content::from(vec![]))),
     /// # };
     /// row.apply(&entry)?;
-    /// // What a store keeps besides the content, if anything was written to the row.
-    /// let head = row.memory().head().cloned().ok_or("nothing is known")?;
-    /// let (is_copied, bytes) = (row.memory().is_copied(), row.memory().to_bytes());
+    /// // What a store keeps besides the content.
+    /// let (head, is_copied) = (row.memory().head().cloned(), row.memory().is_copied());
+    /// let bytes = row.memory().to_bytes();
     /// // And what it makes of it when it needs the row again.
-    /// let memory = Memory::from_bytes((head, is_copied), &bytes)?;
+    /// let memory = Memory::from_bytes(head, is_copied, &bytes)?;
     /// let row = Row::new(row.content().cloned(), true, row.expires_at(), memory);
     /// # assert!(row.memory().is_plain());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
-        if self.is_plain() {
+        if self.is_told_by_head() {
             return Vec::new();
         }
         let mut out = Writer {
@@ -124,13 +128,19 @@ impl<F: Field> Memory<F> {
         out.bytes
     }
 
-    /// The reverse of [`Memory::to_bytes`]. `plain`: the head and whether it was copied, of a memory without bytes.
+    /// The reverse of [`Memory::to_bytes`]. `head` and `is_copied` are those of the memory; looked at if it has no bytes.
     ///
     /// # Errors
     /// [`MemoryError`].
-    pub fn from_bytes(plain: (Stamp, bool), bytes: &[u8]) -> Result<Self, MemoryError> {
+    pub fn from_bytes(
+        head: Option<Stamp>,
+        is_copied: bool,
+        bytes: &[u8],
+    ) -> Result<Self, MemoryError> {
         match bytes.first() {
-            None => return Ok(Self::plain(plain.0, plain.1)),
+            None => {
+                return Ok(head.map_or_else(Self::default, |head| Self::plain(head, is_copied)));
+            }
             Some(&FORMAT) => {}
             Some(format) => return Err(MemoryError::Format(*format)),
         }

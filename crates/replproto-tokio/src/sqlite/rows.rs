@@ -333,9 +333,7 @@ impl Store {
                 (version, origin),
                 &bytes,
             ),
-            Place::Unknown if bytes != Memory::<Json>::default().to_bytes() => {
-                self.remove(table, change, held, None, false)
-            }
+            Place::Unknown if bytes != held.bytes => self.remove(table, change, held, None, false),
             _ => Ok(()),
         }
     }
@@ -471,7 +469,7 @@ pub(super) fn memory(
         version: WallTime(version),
         origin: origin.into(),
     };
-    Memory::from_bytes((stamp, is_copied), bytes)
+    Memory::from_bytes(Some(stamp), is_copied, bytes)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Blob, Box::new(error)))
 }
 
