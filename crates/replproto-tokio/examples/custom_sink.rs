@@ -8,6 +8,9 @@
 //! durable in the same step by construction: what comes twice on the wire has its effect once. It suits some thousand
 //! records, such as settings, which are kept in memory too. For more, a database does the same with a transaction.
 //!
+//! What becomes of a record when several nodes write to it, late or twice, is decided by [`Row`]: a sink keeps its content and its
+//! memory, and gives it the entries.
+//!
 //! The comments that begin with "Rule:" say which of the rules of [`Sink`] a step keeps.
 
 use std::collections::BTreeMap;
@@ -17,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use replproto_tokio::core::event::CopyStarted;
-use replproto_tokio::core::value::JsonStyle;
+use replproto_tokio::core::replica::{Content, Entry, Memory, Row, Stamp, Writes};
+use replproto_tokio::core::value::{Dictionary, JsonStyle, Profile, RawValue, Value};
 use replproto_tokio::core::{Cursor, Event, Record, RecordKind, StoredCursor, WallTime, key};
 use replproto_tokio::{Applied, DiscardBlobs, LinkConfig, RunOptions, Sink, Stored, run};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 mod common;
 
@@ -83,10 +86,13 @@ struct State {
     copy: Option<Copy>,
     /// The mark of the newest base copy.
     last_mark: u64,
-    /// Records that could not be decoded.
+    /// Records that could not be used.
     skipped: u64,
     /// By table and id, the id in its JSON form.
-    tables: BTreeMap<String, BTreeMap<String, Row>>,
+    tables: BTreeMap<String, BTreeMap<String, Kept>>,
+    /// The writes of the transaction that is coming in.
+    #[serde(skip)]
+    writes: Writes,
 }
 
 /// A base copy that is under way.
@@ -98,17 +104,77 @@ struct Copy {
     sweeps: bool,
 }
 
-/// The newest that is known of a record.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    version: f64,
+/// A record. Rule: deletions are remembered, since publishers repeat what came after the cursor, and an older change must not
+/// bring the record back. Here they stay for ever, which is always right; a store for many records forgets them when nothing
+/// older can come any more, as `SqliteSink` does.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(try_from = "InFile", into = "InFile")]
+struct Kept {
+    row: Row<Value>,
     /// Of the last base copy that named it.
     mark: u64,
-    /// Missing for a record that was deleted. Rule: deletions are remembered, since publishers repeat what came after the
-    /// cursor, and an older change must not bring the record back. Here they stay for ever, which is always right; a
-    /// store for many records forgets them when the cursor has passed them, as `SqliteSink` does.
+}
+
+/// A record in the file: what others want to read, and what a row is made of again.
+#[derive(Serialize, Deserialize)]
+struct InFile {
+    /// Missing for a record that was deleted, or invalidated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    record: Option<Value>,
+    record: Option<serde_json::Value>,
+    expires_at: Option<f64>,
+    /// Of the newest write: when it was made, and by whom.
+    newest: Option<(f64, String)>,
+    mark: u64,
+    /// The content as bytes: unlike JSON they keep all kinds of values apart.
+    content: Option<String>,
+    is_copied: bool,
+    memory: String,
+}
+
+impl From<Kept> for InFile {
+    fn from(Kept { row, mark }: Kept) -> Self {
+        let written = |content| written(content).expect("it was tried when it came");
+        let memory = row.memory();
+        Self {
+            record: row.content().map(|content| written(content).1),
+            expires_at: row.expires_at().map(|WallTime(time)| time),
+            newest: memory
+                .head()
+                .map(|head| (head.version.0, head.origin.to_string())),
+            mark,
+            content: row
+                .content()
+                .or(row.hidden())
+                .map(|content| hex(&written(content).0)),
+            is_copied: memory.is_copied(),
+            memory: hex(&memory.to_bytes()),
+        }
+    }
+}
+
+impl TryFrom<InFile> for Kept {
+    type Error = Failure;
+
+    fn try_from(stored: InFile) -> Result<Self, Failure> {
+        let newest = stored.newest.map(|(version, origin)| Stamp {
+            version: WallTime(version),
+            origin: origin.as_str().into(),
+        });
+        let memory = bytes_of(&stored.memory)?;
+        let memory = Memory::from_bytes(newest, stored.is_copied, &memory)?;
+        let content = match stored.content {
+            None => None,
+            Some(hex) => {
+                let structures = Dictionary::default();
+                Content::new(RawValue::new(&bytes_of(&hex)?, &structures).decode()?)
+            }
+        };
+        let expires_at = stored.expires_at.map(WallTime);
+        Ok(Self {
+            row: Row::new(content, stored.record.is_some(), expires_at, memory),
+            mark: stored.mark,
+        })
+    }
 }
 
 impl JsonFile {
@@ -223,45 +289,41 @@ impl State {
             Event::RecordSkipped(skipped) => {
                 self.on_skipped(&skipped.table, skipped.kind, &skipped.key);
             }
+            // Rule: the writes of a transaction are told from each other. To store it is what `commit` is for.
+            Event::EndTransaction(_) => self.writes.end_transaction(),
             Event::CopyStarted(copy) => self.on_copy_started(copy),
             Event::CopyCompleted(_) => self.on_copy_completed(),
-            // The end of a transaction is what `commit` is for. Tables are made when they are needed.
+            // Tables are made when they are needed.
             _ => {}
         }
     }
 
     fn on_record(&mut self, record: &Record<'_>) {
         let table = record.table().name();
-        let (Ok(id), Ok(value)) = (id(record.key_bytes()), value(record)) else {
-            // Rule: a record whose id or value cannot be decoded is passed over and counted.
-            return self.on_skipped(table, record.kind(), record.key_bytes());
-        };
-        let rows = self.tables.entry(table.to_string()).or_default();
-        let known = rows.get(&id);
-        let version = record.version().0;
-        // Rule: an entry is applied unless there is a newer version. Equal ones apply again: it is the same change.
-        let is_stale = known.is_some_and(|known| known.version > version);
-        let new = match record.kind() {
+        let is_mark = matches!(record.kind(), RecordKind::Put | RecordKind::Patch);
+        match self.put(record) {
             // Rule: a base copy marks every record that an entry names.
-            RecordKind::Put | RecordKind::Patch if is_stale => return self.mark(table, &id),
-            RecordKind::Put => Some(value.unwrap_or_default()),
-            RecordKind::Patch => {
-                let known = known.and_then(|known| known.record.clone());
-                Some(patched(
-                    known,
-                    value.unwrap_or_else(|| Value::Object(Map::new())),
-                ))
-            }
-            RecordKind::Delete | RecordKind::Invalidate if !is_stale => None,
-            // Messages and relocations do not change the record.
-            _ => return,
-        };
-        let row = Row {
-            version,
-            mark: self.copy.as_ref().map_or(0, |copy| copy.mark),
-            record: new,
-        };
-        rows.insert(id, row);
+            Ok(id) if is_mark => self.mark(table, &id),
+            Ok(_) => {}
+            // Rule: a record that cannot be decoded, or asks for what cannot be done, is passed over and counted.
+            Err(_) => self.on_skipped(table, record.kind(), record.key_bytes()),
+        }
+    }
+
+    /// Rule: what becomes of the record is for its row to say. Gives the id.
+    fn put(&mut self, record: &Record<'_>) -> Result<String, Failure> {
+        let id = id(record.key_bytes())?;
+        let entry = Entry::of(record, &mut self.writes)?;
+        entry.action.value().map(written).transpose()?;
+        let rows = self.tables.entry(record.table().name().to_string());
+        let Kept { row, .. } = rows.or_default().entry(id.clone()).or_default();
+        if self.copy.is_some() && record.kind() == RecordKind::Put {
+            let content = entry.action.into_value();
+            row.apply_copied(content, entry.expires_at, &Stamp::of(record));
+        } else {
+            row.apply(&entry)?;
+        }
+        Ok(id)
     }
 
     fn on_skipped(&mut self, table: &str, kind: RecordKind, key: &[u8]) {
@@ -307,7 +369,7 @@ impl State {
         }) = self.copy.take()
         {
             for rows in self.tables.values_mut() {
-                rows.retain(|_, row| row.record.is_none() || row.mark == mark);
+                rows.retain(|_, kept| kept.row.content().is_none() || kept.mark == mark);
             }
         }
     }
@@ -323,23 +385,22 @@ fn id(key: &[u8]) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn value(record: &Record<'_>) -> Result<Option<Value>, Failure> {
-    let Some(value) = record.value() else {
-        return Ok(None);
-    };
+/// The content as bytes, and as JSON that others can read.
+fn written(content: &Content<Value>) -> Result<(Vec<u8>, serde_json::Value), Failure> {
+    let bytes = content.to_value().encode(Profile::Table)?;
+    let structures = Dictionary::default();
     let mut text = String::new();
-    value.write_json(&mut text, JsonStyle::Natural)?;
-    Ok(Some(serde_json::from_str(&text)?))
+    RawValue::new(&bytes, &structures).write_json(&mut text, JsonStyle::Natural)?;
+    let json = serde_json::from_str(&text)?;
+    Ok((bytes, json))
 }
 
-/// The attributes of a patch replace those of the record, one level deep.
-fn patched(record: Option<Value>, changes: Value) -> Value {
-    match (record, changes) {
-        (Some(Value::Object(mut record)), Value::Object(changes)) => {
-            record.extend(changes);
-            Value::Object(record)
-        }
-        (Some(record @ Value::Object(_)), _) => record,
-        (_, changes) => changes,
-    }
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(hex: &str) -> Result<Vec<u8>, Failure> {
+    let pairs = hex.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| Ok(u8::from_str_radix(str::from_utf8(pair)?, 16)?));
+    bytes.collect()
 }

@@ -170,7 +170,7 @@ fn kept(file: &Path) -> Vec<(String, f64)> {
     let state: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let rows = state["tables"][TABLE].as_object().unwrap().iter();
     let live = rows.filter(|(_, row)| row.get("record").is_some());
-    live.map(|(id, row)| (id.clone(), row["version"].as_f64().unwrap()))
+    live.map(|(id, row)| (id.clone(), row["newest"][0].as_f64().unwrap()))
         .collect()
 }
 
@@ -207,24 +207,37 @@ async fn the_custom_sink_keeps_records_and_cursor_together() {
     let (mut peer, request) = publisher.link().await;
     assert_eq!(request.subscriptions[0].start, Sequence(21.0));
     assert_eq!(kept(&file), all);
-    // The publisher no longer has the log from there on: what its copy does not bring is gone.
+    // The publisher no longer has the log from there on: what a copy of everything does not bring is gone.
+    let (start, order) = (WallTime(29.0), 1);
+    peer.send(&Message::CopyStart { start, order }).await;
+    assert_eq!(peer.closed().await.unwrap().0, 1000);
+    let (mut peer, request) = publisher.link().await;
+    assert_eq!(request.subscriptions[0].start, Sequence(0.0));
     copy(&mut peer, &["b", "f"], 30.0).await;
     assert_eq!(kept(&file), [row("b", 30.0), row("f", 30.0)]);
     running.end().await;
 }
 
+fn decoded(value: &Value) -> codec::Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            codec::Value::Object(
+                fields
+                    .map(|(name, value)| (name.clone(), decoded(value)))
+                    .collect(),
+            )
+        }
+        Value::String(text) => codec::Value::Text(text.clone()),
+        other => codec::Value::Number(other.as_f64().unwrap()),
+    }
+}
+
 /// A transaction with one entry of this kind.
 async fn entry(peer: &mut Peer, kind: u8, key: &str, value: &Value, version: f64, sequence: f64) {
-    let fields = value.as_object().into_iter().flatten();
-    let fields = fields.map(|(name, number)| (name.as_str().into(), number.as_f64().unwrap()));
-    let fields: Vec<_> = fields
-        .map(|(name, number)| (name, codec::Value::Number(number)))
-        .collect();
     let bytes = match value {
         Value::Null => Vec::new(),
-        _ => codec::Value::Object(fields)
-            .encode(codec::Profile::Table)
-            .unwrap(),
+        _ => decoded(value).encode(codec::Profile::Table).unwrap(),
     };
     let mut batch = BatchBuilder::new(WallTime(TIME));
     batch.entry(&NewEntry {
@@ -281,6 +294,39 @@ async fn the_custom_sink_patches_and_remembers_what_was_deleted() {
     assert_eq!(record(), None);
     entry(&mut peer, PUT, "a", &json!({"n": 4}), TIME + 24.0, 25.0).await;
     assert_eq!(record(), Some(json!({"n": 4})));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn the_custom_sink_counts_an_addition_once_and_merges_what_comes_late() {
+    const PUT: u8 = 1;
+    const PATCH: u8 = 5;
+    let publisher = Publisher::bind().await;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("settings.json");
+    let running = custom_sink(&publisher, &file);
+    let (mut peer, _) = publisher.link().await;
+    copy(&mut peer, &[], 10.0).await;
+    let record = || {
+        let state: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        state["tables"][TABLE]["\"a\""]["record"].clone()
+    };
+    let put = json!({"n": 1});
+    let add = json!({"n": {"__op__": "add", "value": 2}});
+    entry(&mut peer, PUT, "a", &put, TIME + 20.0, 20.0).await;
+    entry(&mut peer, PATCH, "a", &add, TIME + 30.0, 21.0).await;
+    assert_eq!(record(), json!({"n": 3}));
+    running.end().await;
+
+    // The publisher repeats it, and sends what another node wrote before it.
+    let running = custom_sink(&publisher, &file);
+    let (mut peer, _) = publisher.link().await;
+    peer.confirmed_up_to(21.0).await;
+    entry(&mut peer, PATCH, "a", &add, TIME + 30.0, 22.0).await;
+    assert_eq!(record(), json!({"n": 3}));
+    let late = json!({"n": 10, "m": 1});
+    entry(&mut peer, PATCH, "a", &late, TIME + 25.0, 23.0).await;
+    assert_eq!(record(), json!({"n": 12, "m": 1}));
     running.end().await;
 }
 
