@@ -144,7 +144,7 @@ impl From<Kept> for InFile {
             mark,
             content: row
                 .content()
-                .or(row.hidden())
+                .or_else(|| row.hidden())
                 .map(|content| hex(&written(content).0)),
             is_copied: memory.is_copied(),
             memory: hex(&memory.to_bytes()),
