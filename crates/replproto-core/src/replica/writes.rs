@@ -1,19 +1,22 @@
 //! The writes of one transaction to one record, told from each other.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use crate::checksum::{checksum, checksum_on};
 
 /// Records, and writes that are counted, that are known of a transaction. After so many others a write is taken for the first
 /// again.
-const KNOWN: usize = 16_384;
+const KNOWN: usize = 4096;
+
+/// Bits that say which records may be known: so many that few are set.
+const BITS: usize = 1 << 17;
 
 /// Tells the writes of a transaction to one record apart: they have the same version and origin (`conflicts.md` section 2.2).
-/// Bounded: a megabyte at most.
+/// Bounded: 300 KiB at most.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
-    /// Hashes of the tables and keys.
-    records: BTreeSet<u64>,
+    records: Hashes,
     /// Of writes that have a digest: how many equal ones there were.
     counted: BTreeMap<(u64, u64), u32>,
 }
@@ -40,7 +43,7 @@ impl Writes {
         // No name of a table has this byte.
         let name = table.bytes().chain([0xff]);
         let record = checksum(name.chain(key.iter().copied()));
-        if self.records.len() >= KNOWN || self.counted.len() >= KNOWN {
+        if self.records.all.len() >= KNOWN || self.counted.len() >= KNOWN {
             self.end_transaction();
         }
         let repeats = !self.records.insert(record);
@@ -66,6 +69,44 @@ impl Writes {
         self.records.clear();
         self.counted.clear();
     }
+}
+
+/// Hashes of tables and keys. Nearly every record is new to its transaction, which one bit tells; a search is needed only where
+/// the bit is set already.
+#[derive(Clone, Debug, Default)]
+struct Hashes {
+    all: Vec<u64>,
+    /// None before the first hash.
+    bits: Vec<u64>,
+}
+
+impl Hashes {
+    /// Adds a hash, and tells whether it is new.
+    fn insert(&mut self, hash: u64) -> bool {
+        if self.bits.is_empty() {
+            self.bits.resize(BITS / 64, 0);
+        }
+        let (word, bit) = place(hash);
+        let is_set = self.bits[word] & bit != 0;
+        if is_set && self.all.contains(&hash) {
+            return false;
+        }
+        self.bits[word] |= bit;
+        self.all.push(hash);
+        true
+    }
+
+    fn clear(&mut self) {
+        for hash in self.all.drain(..) {
+            self.bits[place(hash).0] = 0;
+        }
+    }
+}
+
+/// The bit of a hash: a word, and a mask.
+const fn place(hash: u64) -> (usize, u64) {
+    let bit = hash as usize % BITS;
+    (bit / 64, 1 << (bit % 64))
 }
 
 /// A hash of an entry's kind and value: 64 bits of FNV-1a. The value in a form that is the same each time the entry comes, in
@@ -134,7 +175,14 @@ mod tests {
             let bytes = number.to_be_bytes();
             note(&mut writes, ("Dog", &bytes), b"x", true);
             note(&mut writes, ("Dog", b"a"), &bytes, true);
-            assert!(writes.records.len() <= KNOWN && writes.counted.len() <= KNOWN);
+            assert!(writes.records.all.len() <= KNOWN && writes.counted.len() <= KNOWN);
+            let set: u32 = writes
+                .records
+                .bits
+                .iter()
+                .map(|word| word.count_ones())
+                .sum();
+            assert!(set as usize <= writes.records.all.len());
         }
     }
 }
