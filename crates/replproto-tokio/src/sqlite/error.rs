@@ -125,6 +125,18 @@ pub enum SqliteError {
         /// The most it can have.
         limit: i64,
     },
+    /// Somebody has dropped or renamed a replicated table. What it held would not come again.
+    #[error(
+        "the table {table:?} is gone from {path}: restore it or give it back its name, or start over with a base copy \
+         (`--ignore-cursor`)",
+        path = path.display()
+    )]
+    TableGone {
+        /// The file.
+        path: PathBuf,
+        /// The name of the SQL table.
+        table: String,
+    },
     /// A table's name is longer than any that a publisher should have.
     #[error(
         "a table's name has {length} bytes, and {path} takes names of up to {limit}: leave the table out (`--tables`, \
@@ -194,14 +206,18 @@ impl SqliteError {
         if let rusqlite::Error::ToSqlConversionFailure(inner) = &error
             && let Some(refusal) = inner.downcast_ref()
         {
-            return match *refusal {
+            return match refusal {
+                Refusal::TableGone(table) => Self::TableGone {
+                    path,
+                    table: table.clone(),
+                },
                 Refusal::TooManyTables => Self::TooManyTables {
                     path,
                     limit: TABLES_MAX,
                 },
                 Refusal::LongName { length } => Self::LongTableName {
                     path,
-                    length,
+                    length: *length,
                     limit: NAME_BYTES_MAX,
                 },
             };
@@ -234,8 +250,10 @@ impl SqliteError {
 }
 
 /// A refusal of our own, before SQLite is asked, on its way through code that has only SQLite's errors.
-#[derive(Clone, Copy, Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub(super) enum Refusal {
+    #[error("the table {0:?} is gone")]
+    TableGone(String),
     #[error("too many tables")]
     TooManyTables,
     #[error("a table's name of {length} bytes")]

@@ -42,6 +42,10 @@ pub struct SqliteOptions {
     /// a patch, is passed over, counted and listed, and the row stays as it was. 64 MiB by default. A large record is written in
     /// pieces, whatever it takes as JSON; to patch a large row takes up to twice this in memory.
     pub max_row: u64,
+    /// Make replicated tables anew that somebody has dropped or renamed. They are empty then, so it goes together with
+    /// [`RunOptions::ignore_cursor`](crate::RunOptions::ignore_cursor) and a base copy. Otherwise it is an error
+    /// ([`SqliteError::TableGone`]).
+    pub makes_tables_anew: bool,
 }
 
 impl SqliteOptions {
@@ -55,6 +59,7 @@ impl SqliteOptions {
             database: database.into(),
             event_log: false,
             max_row: 64 << 20,
+            makes_tables_anew: false,
         }
     }
 }

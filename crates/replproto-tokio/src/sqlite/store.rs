@@ -16,7 +16,7 @@ use super::link::{Copy, CopyState, Link, read_cursor};
 use super::place::Place;
 use super::report::{ShownKey, Skipped, write_event_line};
 use super::schema::{self, Guard};
-use super::tables::{DataTable, Tables};
+use super::tables::{self, DataTable, Tables};
 use super::tombstones::Tombstones;
 use crate::journal::{Journal, line};
 use crate::sink::{Applied, Stored};
@@ -51,6 +51,7 @@ impl Drop for Store {
 impl Store {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, SqliteError> {
         let (connection, place, guard) = schema::open(path, options)?;
+        tables::check(&connection, guard.link, options.makes_tables_anew).at(path)?;
         let link = Link::load(&connection, guard.link).at(path)?;
         let tombstones = Tombstones::load(&connection, guard.link).at(path)?;
         Ok(Self {
@@ -70,6 +71,7 @@ impl Store {
 
     pub(super) fn load(&mut self) -> rusqlite::Result<Stored> {
         self.refresh()?;
+        tables::check(&self.connection, self.guard.link, false)?;
         let cursor = read_cursor(&self.connection, self.guard.link)?;
         Ok(Stored {
             cursor,

@@ -143,20 +143,42 @@ fn open(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<Data
         .optional()?;
     let (id, sql_name): (i64, String) = match known {
         Some(known) => known,
-        None => register(connection, link, name)?,
+        None => {
+            let (id, sql_name) = register(connection, link, name)?;
+            create(connection, &sql_name)?;
+            (id, sql_name)
+        }
     };
-    create(connection, &sql_name)?;
     Ok(DataTable::new(id, &sql_name))
+}
+
+/// Fails if somebody has dropped or renamed a table of the link, or makes such tables anew.
+pub(super) fn check(connection: &Connection, link: i64, makes_anew: bool) -> rusqlite::Result<()> {
+    let gone: Vec<String> = connection
+        .prepare_cached(
+            "SELECT sql_name FROM _replproto_table WHERE link = ?1
+             AND sql_name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'table') ORDER BY id",
+        )?
+        .query_map([link], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for table in gone {
+        if !makes_anew {
+            return Err(Refusal::TableGone(table).into());
+        }
+        tracing::warn!(table, "the table was gone and is made anew, empty");
+        create(connection, &table)?;
+    }
+    Ok(())
 }
 
 /// The column with the JSON, as TEXT, or as a BLOB if it is large.
 pub(super) const RECORD: &str = "record";
 
-/// Creates the table if it is not there. Columns that a sweep looks at come before the record, which may be long and whose
+/// Creates the table. Columns that a sweep looks at come before the record, which may be long and whose
 /// room is only free of cost at the end of the row. A row without a rowid could not be written in pieces.
 pub(super) fn create(connection: &Connection, sql_name: &str) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {table} (
+        "CREATE TABLE {table} (
             key BLOB PRIMARY KEY NOT NULL, id TEXT NOT NULL, version REAL NOT NULL, origin TEXT NOT NULL, user TEXT,
             expires_at REAL, copy INTEGER NOT NULL, memory BLOB, {RECORD} TEXT NOT NULL
         )",

@@ -95,7 +95,7 @@ async fn only_the_beginning_of_a_long_name_is_used() {
 async fn a_file_holds_a_bounded_number_of_tables() {
     let file = TempFile::new("many");
     announce(&file, vec!["first".into()]).await.unwrap();
-    let fill = "INSERT INTO _replproto_table (id, link, name, sql_name) VALUES (4095, 1, 'x', 'x')";
+    let fill = "INSERT INTO _replproto_table (id, link, name, sql_name) VALUES (4095, 1, 'x', 'x'); CREATE TABLE x (y)";
     file.connection().execute_batch(fill).unwrap();
     announce(&file, vec!["last".into()]).await.unwrap();
     announce(&file, vec!["first".into()]).await.unwrap();
@@ -104,4 +104,33 @@ async fn a_file_holds_a_bounded_number_of_tables() {
         matches!(error, SqliteError::TooManyTables { limit: 4096, .. }),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_has_taken_away_is_not_made_anew_without_a_word() {
+    for change in ["DROP TABLE Dog", "ALTER TABLE Dog RENAME TO Hund"] {
+        let file = TempFile::new("gone");
+        let mut sink = open(&file).await;
+        commit(&mut sink, records(&[put("a", 1.0, &[])]), Some(at(1.0))).await;
+        file.connection().execute_batch(change).unwrap();
+        // While the file is followed into.
+        sink.begin().await.unwrap();
+        assert!(sink.apply(records(&[put("b", 2.0, &[])])).await.is_err());
+        sink.rollback().await.unwrap();
+        let error = sink.load().await.unwrap_err();
+        assert!(matches!(error, SqliteError::TableGone { .. }), "{error:?}");
+        sink.close().await;
+        // At the start.
+        let error = SqliteSink::open(file.path(), options()).await.unwrap_err();
+        assert!(error.to_string().contains(r#""Dog" is gone"#), "{error}");
+        // It is made anew if that is what is wanted.
+        let options = SqliteOptions {
+            makes_tables_anew: true,
+            ..options()
+        };
+        let mut sink = SqliteSink::open(file.path(), options).await.unwrap();
+        commit(&mut sink, records(&[put("b", 2.0, &[])]), None).await;
+        assert_eq!(rows(&file, "Dog"), [row("b", "{}")]);
+        sink.close().await;
+    }
 }
