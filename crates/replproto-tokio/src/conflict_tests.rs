@@ -14,6 +14,9 @@ use crate::{MemorySink, MemoryView, Sink};
 
 const KEYS: u64 = 3;
 
+/// An action type.
+const MESSAGE: u8 = 3;
+
 /// A record: its content, its expiry, and the version and the origin of its newest write.
 type Found = (serde_json::Value, Option<f64>, f64, String);
 
@@ -94,6 +97,7 @@ fn transactions() -> impl Strategy<Value = Vec<Transaction>> {
         1 => Just(2),
         1 => Just(4),
         1 => Just(6),
+        1 => Just(MESSAGE),
     ];
     let writes = prop_oneof![
         4 => prop::collection::vec((0..KEYS, (action.clone(), fields.clone())), 1..2),
@@ -106,11 +110,29 @@ fn transactions() -> impl Strategy<Value = Vec<Transaction>> {
         writes,
     );
     prop::collection::vec(one, 1..25).prop_map(|mut all: Vec<Transaction>| {
-        // Two writes of one writer never have the same version.
-        let mut seen = Vec::new();
-        all.retain(|(version, origin, ..)| {
+        let (mut seen, mut newest) = (Vec::new(), [None; KEYS as usize]);
+        let mut number = 0;
+        all.retain_mut(|(version, origin, _, writes)| {
+            if let Some((key, _)) = writes.iter().find(|(_, (action, _))| *action == MESSAGE) {
+                // It has the version of its row, and no other message is the same.
+                let Some(newest) = newest[*key as usize] else {
+                    return false;
+                };
+                number += 1;
+                let message = (*key, (MESSAGE, vec![("x", false, number)]));
+                *version = newest;
+                *writes = vec![message];
+                return true;
+            }
+            // Two writes of one writer never have the same version.
             let is_new = !seen.contains(&(*version, *origin));
             seen.push((*version, *origin));
+            // A relocation makes no row.
+            let makes_row = |(_, (action, _)): &&(u64, Write)| is_new && *action != 6;
+            for (key, _) in writes.iter().filter(makes_row) {
+                let newest = &mut newest[*key as usize];
+                *newest = (*newest).max(Some(*version));
+            }
             is_new
         });
         all
@@ -131,8 +153,8 @@ fn change(
         };
         ((*name).to_owned(), value)
     });
-    let value = match action {
-        1 | 4 | 5 => Value::Object(fields.collect())
+    let value = match *action {
+        1 | MESSAGE | 4 | 5 => Value::Object(fields.collect())
             .encode(Profile::Table)
             .unwrap(),
         _ => Vec::new(),

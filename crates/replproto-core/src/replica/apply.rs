@@ -37,7 +37,7 @@ impl<F: Field> Memory<F> {
             Action::Put(Some(value)) => self.put(value, entry, row, &stamp)?,
             Action::Patch(value) => self.patch(value, entry, row, &stamp)?,
             Action::Invalidate(_) => self.invalidate(&stamp),
-            Action::Message => self.message(entry.expires_at, row, &stamp),
+            Action::Message => self.message(entry, row, &stamp),
             Action::Relocate => self.relocate(&stamp),
         };
         if is_counted {
@@ -56,7 +56,7 @@ impl<F: Field> Memory<F> {
             return false;
         }
         self.rebase(stamp, true);
-        self.head = Some(stamp.clone());
+        self.raise(stamp);
         true
     }
 
@@ -273,20 +273,18 @@ impl<F: Field> Memory<F> {
         Outcome::changed(Change::Hide, None)
     }
 
-    /// It changes no value, but a publisher forgets that the record was invalidated.
-    fn message(
-        &self,
-        expires_at: Option<WallTime>,
-        row: &impl Current<F>,
-        stamp: &Stamp,
-    ) -> Outcome<F> {
+    /// It changes no value, but a publisher forgets that the record was invalidated. It is known when it comes again: something
+    /// late may have come after it.
+    fn message<P>(&mut self, entry: &Entry<P>, row: &impl Current<F>, stamp: &Stamp) -> Outcome<F> {
         let head = self.head.as_ref();
         // It has the row's version: another one comes from a replay, or is of a publisher that says nothing of the row by it.
         let is_current = head.is_some_and(|head| stamp.version == head.version);
-        if !is_current || !row.is_there() {
+        let expires_at = entry.expires_at.map_or(0, |WallTime(time)| time.to_bits());
+        if !is_current || !self.is_new_message(stamp, [entry.digest, expires_at]) || !row.is_there()
+        {
             return Outcome::dropped();
         }
-        Outcome::changed(Change::Show, expires_at)
+        Outcome::changed(Change::Show, entry.expires_at)
     }
 
     /// It changes no value, and shows none: a publisher does, but says nothing of the row by it.

@@ -92,7 +92,11 @@ impl Entry<Content<Value>> {
     /// The value cannot be decoded.
     pub fn of(record: &Record<'_>, writes: &mut Writes) -> Result<Self, ValueError> {
         let action = Action::of(record.kind(), Content::of(record)?);
-        let counts = matches!(&action, Action::Patch(value) if value.may_have_operations());
+        let counts = match &action {
+            Action::Patch(value) => value.may_have_operations(),
+            Action::Message => true,
+            _ => false,
+        };
         let place = (record.table().name().as_str(), record.key_bytes());
         let write = writes.note(place, counts, || ContentHash::of(record));
         let Stamp { version, origin } = Stamp::of(record);

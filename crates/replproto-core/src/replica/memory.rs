@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::field::Field;
+use crate::checksum::checksum;
 use crate::id::Name;
 use crate::time::WallTime;
 
@@ -23,6 +24,9 @@ pub(super) const ORIGINS: usize = 16;
 /// dropped then.
 pub(super) const FIELDS: usize = 1024;
 pub(super) const FIELD_NAMES: usize = 64 << 10;
+
+/// Messages that are known for a version of the row. Others with this version have no effect.
+pub(super) const MESSAGES: usize = 16;
 
 /// An amount of more bytes is not kept, as if it were one too many.
 pub(super) const AMOUNT: usize = 256;
@@ -73,6 +77,8 @@ pub struct Memory<F> {
     pub(super) gone: Option<Stamp>,
     /// The last relocation, also one that met no row.
     pub(super) moved: Option<Stamp>,
+    /// The messages that came with the version of the newest write.
+    pub(super) messages: Vec<u64>,
     /// Writes that are known one by one, by origin: those with operations, and those that came second or later for this record in
     /// their transaction.
     pub(super) counted: BTreeMap<Name, Window>,
@@ -90,6 +96,7 @@ impl<F> Default for Memory<F> {
             bare: None,
             gone: None,
             moved: None,
+            messages: Vec::new(),
             counted: BTreeMap::new(),
             forgotten: f64::NEG_INFINITY,
         }
@@ -138,9 +145,24 @@ impl<F> Memory<F> {
 
     /// Raises the newest write that was applied.
     pub(super) fn raise(&mut self, stamp: &Stamp) {
-        if self.head.as_ref().is_none_or(|head| head < stamp) {
+        let head = self.head.as_ref();
+        if head.is_some_and(|head| head.version < stamp.version) {
+            self.messages.clear();
+        }
+        if head.is_none_or(|head| head < stamp) {
             self.head = Some(stamp.clone());
         }
+    }
+
+    /// Whether this message, which has the version of the newest write, is new.
+    pub(super) fn is_new_message(&mut self, stamp: &Stamp, what: [u64; 2]) -> bool {
+        let what = what.iter().flat_map(|part| part.to_be_bytes());
+        let message = checksum(stamp.origin.bytes().chain([0xff]).chain(what));
+        let is_new = self.messages.len() < MESSAGES && !self.messages.contains(&message);
+        if is_new {
+            self.messages.push(message);
+        }
+        is_new
     }
 
     /// A full write: nothing older can change the row any more.

@@ -83,7 +83,7 @@ pub struct Entry<P> {
     /// The expiry of the record.
     pub expires_at: Option<WallTime>,
     /// What tells it from other writes of its version and origin: that of [`Writes::note`]. Looked at only if it
-    /// [`repeats`](Self::repeats) or has operations.
+    /// [`repeats`](Self::repeats), has operations, or is a message.
     pub digest: u64,
     /// An earlier entry of its transaction concerns the same record.
     pub repeats: bool,

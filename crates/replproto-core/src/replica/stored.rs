@@ -50,6 +50,7 @@ impl<F> Memory<F> {
             && self.bare.is_none()
             && self.gone.is_none()
             && self.moved.is_none()
+            && self.messages.is_empty()
             && self.counted.is_empty()
             && self.forgotten == f64::NEG_INFINITY
     }
@@ -101,6 +102,10 @@ impl<F: Field> Memory<F> {
         out.stamp(self.bare.as_ref());
         out.stamp(self.gone.as_ref());
         out.stamp(self.moved.as_ref());
+        out.count(self.messages.len());
+        for message in &self.messages {
+            out.digest(*message);
+        }
         out.float(self.forgotten);
         out.count(self.counted.len());
         for (origin, window) in &self.counted {
@@ -212,6 +217,10 @@ impl<'a> Reader<'a> {
         let (head, base) = (self.stamp()?, self.stamp()?);
         let is_copied = self.take::<1>()? == [1];
         let (bare, gone, moved) = (self.stamp()?, self.stamp()?, self.stamp()?);
+        let mut messages = Vec::new();
+        for _ in 0..self.count()? {
+            messages.push(self.digest()?);
+        }
         let forgotten = self.float()?;
         let mut counted = BTreeMap::new();
         for _ in 0..self.count()? {
@@ -248,6 +257,7 @@ impl<'a> Reader<'a> {
             bare,
             gone,
             moved,
+            messages,
             counted,
             forgotten,
         })

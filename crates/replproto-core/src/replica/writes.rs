@@ -31,13 +31,13 @@ pub struct Write {
 }
 
 impl Writes {
-    /// The next write of the transaction, to the record `key` of `table`. Only one that `may_have_operations`, or is not the first
-    /// of its record, gets a digest; that of others is 0. `content` gives the hash of its kind and
+    /// The next write of the transaction, to the record `key` of `table`. Only one that `counts`, since it may have
+    /// operations or is a message, or is not the first of its record, gets a digest; that of others is 0. `content` gives the hash of its kind and
     /// value.
     pub fn note(
         &mut self,
         (table, key): (&str, &[u8]),
-        may_have_operations: bool,
+        counts: bool,
         content: impl FnOnce() -> ContentHash,
     ) -> Write {
         // No name of a table has this byte.
@@ -47,7 +47,7 @@ impl Writes {
             self.end_transaction();
         }
         let repeats = !self.records.insert(record);
-        let digest = if repeats || may_have_operations {
+        let digest = if repeats || counts {
             let ContentHash(content) = content();
             let equal = self.counted.entry((record, content)).or_default();
             let number = *equal;

@@ -264,7 +264,8 @@ impl State {
         let kind = record.kind();
         let value = decoded.value.as_str();
         let own = (!is_nothing(value)).then_some(JsonValue(value));
-        let counts = kind == RecordKind::Patch && JsonValue(value).may_have_operations();
+        let counts = kind == RecordKind::Message
+            || kind == RecordKind::Patch && JsonValue(value).may_have_operations();
         let write = self.writes.note((&key.0, &key.1), counts, || {
             ContentHash::new(kind as u8).with(value.as_bytes())
         });

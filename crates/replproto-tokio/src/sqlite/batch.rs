@@ -118,7 +118,7 @@ impl Batch {
             self.has_large = true;
             let place = (record.table().name().as_str(), record.key_bytes());
             // Whether it has operations is not looked at.
-            let counts = record.kind() == RecordKind::Patch;
+            let counts = matches!(record.kind(), RecordKind::Patch | RecordKind::Message);
             let large = Box::new(LargeRecord {
                 records: records.clone(),
                 index,
@@ -149,7 +149,8 @@ impl Batch {
         let value = &self.text[before + id..];
         let write = writes.note(
             (record.table().name().as_str(), record.key_bytes()),
-            kind == RecordKind::Patch && JsonValue(value).may_have_operations(),
+            kind == RecordKind::Message
+                || kind == RecordKind::Patch && JsonValue(value).may_have_operations(),
             || ContentHash::new(kind as u8).with(value.as_bytes()),
         );
         let entry = Entry {
