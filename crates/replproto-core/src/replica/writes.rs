@@ -32,8 +32,8 @@ pub struct Write {
 
 impl Writes {
     /// The next write of the transaction, to the record `key` of `table`. Only one that `counts`, since it may have
-    /// operations or is a message, or is not the first of its record, gets a digest; that of others is 0. `content` gives the hash of its kind and
-    /// value.
+    /// operations or is a message, or is not the first of its record, gets a digest; that of others is 0. `content` gives
+    /// the hash of its kind and value.
     pub fn note(
         &mut self,
         (table, key): (&str, &[u8]),
