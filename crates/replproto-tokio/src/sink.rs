@@ -129,6 +129,7 @@ pub struct Applied {
     pub doubts: Doubts,
 }
 
+#[cfg(feature = "sqlite")]
 impl Applied {
     /// Counts a record: one that was passed over, or whether its row is in doubt.
     pub(crate) fn add<E>(&mut self, done: &Result<Option<Doubt>, E>) {
