@@ -23,6 +23,7 @@ pub struct Config {
     /// Origins whose records the publisher is asked not to send, besides our own.
     pub excluded_origins: Vec<String>,
     /// What to do if the publisher no longer has the log from the requested position on.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub on_gap: OnGap,
     /// What is refused.
     pub limits: Limits,
