@@ -86,6 +86,13 @@ impl Field for Json {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct JsonValue<'a>(pub(crate) &'a str);
 
+impl JsonValue<'_> {
+    /// Whether there is none. Some publishers send a deletion as a put of null.
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self.0, "" | "null")
+    }
+}
+
 impl Payload for JsonValue<'_> {
     type Field = Json;
 

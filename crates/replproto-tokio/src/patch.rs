@@ -72,9 +72,7 @@ pub(crate) fn each_attribute<'a>(
 /// # Errors
 /// The record is no JSON.
 pub(crate) fn merge(record: &str, changes: &[(String, Json)]) -> Result<String, serde_json::Error> {
-    let mut merged = String::with_capacity(record.len());
-    Merge::new(record, changes)?.write(|piece| merged.push_str(piece))?;
-    Ok(merged)
+    Merge::new(record, changes)?.to_text(record.len())
 }
 
 /// A merge that has not been written.
@@ -139,6 +137,13 @@ impl<'a> Merge<'a> {
         })?;
         give(close);
         error.map_or(Ok(()), Err)
+    }
+
+    /// The result. `length`: about so many bytes.
+    pub(crate) fn to_text(&self, length: usize) -> Result<String, serde_json::Error> {
+        let mut text = String::with_capacity(length);
+        self.write(|piece| text.push_str(piece))?;
+        Ok(text)
     }
 
     /// Those of the result: of the record those that do not change, in their places those that do, and the rest of the changes.

@@ -2,7 +2,7 @@
 
 use super::fields::Content;
 use super::memory::Stamp;
-use super::writes::{ContentHash, Writes};
+use super::writes::{ContentHash, Write, Writes};
 use super::{Action, Entry, Payload};
 use crate::record::{Record, RecordKind};
 use crate::value::{JsonStyle, Value, ValueError};
@@ -91,14 +91,9 @@ impl Entry<Content<Value>> {
     /// # Errors
     /// The value cannot be decoded.
     pub fn of(record: &Record<'_>, writes: &mut Writes) -> Result<Self, ValueError> {
-        let action = Action::of(record.kind(), Content::of(record)?);
-        let counts = match &action {
-            Action::Patch(value) => value.may_have_operations(),
-            Action::Message => true,
-            _ => false,
-        };
-        let place = (record.table().name().as_str(), record.key_bytes());
-        let write = writes.note(place, counts, || ContentHash::of(record));
+        let content = Content::of(record)?;
+        let has_operations = || content.as_ref().is_some_and(Payload::may_have_operations);
+        let write = writes.note_record(record, has_operations, || ContentHash::of(record));
         let Stamp { version, origin } = Stamp::of(record);
         Ok(Self {
             version,
@@ -106,8 +101,27 @@ impl Entry<Content<Value>> {
             expires_at: record.expires_at(),
             digest: write.digest,
             repeats: write.repeats,
-            action,
+            action: Action::of(record.kind(), content),
         })
+    }
+}
+
+impl Writes {
+    /// The next write of the transaction, as [`note`](Self::note). `may_have_operations` is asked of a patch: it, or a message,
+    /// is to be told from others like it.
+    pub fn note_record(
+        &mut self,
+        record: &Record<'_>,
+        may_have_operations: impl FnOnce() -> bool,
+        content: impl FnOnce() -> ContentHash,
+    ) -> Write {
+        let counts = match record.kind() {
+            RecordKind::Patch => may_have_operations(),
+            RecordKind::Message => true,
+            _ => false,
+        };
+        let place = (record.table().name().as_str(), record.key_bytes());
+        self.note(place, counts, content)
     }
 }
 

@@ -245,7 +245,7 @@ impl State {
         let held = self.entries.entry(key.clone()).or_default();
         let is_taken = held.memory.apply_copied(&Stamp::of(record));
         if is_taken {
-            held.is_shown = !is_nothing(&decoded.value);
+            held.is_shown = !JsonValue(&decoded.value).is_nothing();
             held.content = held.is_shown.then(|| decoded.value.clone());
             held.expires_at = record.expires_at().map(|WallTime(time)| time);
             self.place(key, false);
@@ -263,12 +263,12 @@ impl State {
     ) -> Result<Result<bool, Refused>, serde_json::Error> {
         let kind = record.kind();
         let value = decoded.value.as_str();
-        let own = (!is_nothing(value)).then_some(JsonValue(value));
-        let counts = kind == RecordKind::Message
-            || kind == RecordKind::Patch && JsonValue(value).may_have_operations();
-        let write = self.writes.note((&key.0, &key.1), counts, || {
-            ContentHash::new(kind as u8).with(value.as_bytes())
-        });
+        let own = Some(JsonValue(value)).filter(|value| !value.is_nothing());
+        let write = self.writes.note_record(
+            record,
+            || JsonValue(value).may_have_operations(),
+            || ContentHash::new(kind as u8).with(value.as_bytes()),
+        );
         let Stamp { version, origin } = Stamp::of(record);
         let entry = Entry {
             version,
@@ -381,8 +381,3 @@ impl State {
 /// A record that has to be passed over.
 #[derive(Debug)]
 struct Refused;
-
-/// Some publishers send a deletion as a put of null.
-fn is_nothing(value: &str) -> bool {
-    matches!(value, "" | "null")
-}

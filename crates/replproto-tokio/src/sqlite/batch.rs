@@ -116,13 +116,11 @@ impl Batch {
     ) {
         if record.size() > LARGE || !self.record(record, writes) {
             self.has_large = true;
-            let place = (record.table().name().as_str(), record.key_bytes());
-            // Whether it has operations is not looked at.
-            let counts = matches!(record.kind(), RecordKind::Patch | RecordKind::Message);
             let large = Box::new(LargeRecord {
                 records: records.clone(),
                 index,
-                write: writes.note(place, counts, || ContentHash::of(record)),
+                // Whether it has operations is not looked at.
+                write: writes.note_record(record, || true, || ContentHash::of(record)),
             });
             self.steps.push(Stored::Large(RefCell::new(Some(large))));
         }
@@ -147,10 +145,9 @@ impl Batch {
         let id = decoded.as_ref().map_or(0, |length| *length);
         let kind = record.kind();
         let value = &self.text[before + id..];
-        let write = writes.note(
-            (record.table().name().as_str(), record.key_bytes()),
-            kind == RecordKind::Message
-                || kind == RecordKind::Patch && JsonValue(value).may_have_operations(),
+        let write = writes.note_record(
+            record,
+            || JsonValue(value).may_have_operations(),
             || ContentHash::new(kind as u8).with(value.as_bytes()),
         );
         let entry = Entry {

@@ -52,9 +52,9 @@ impl Default for Value<'_> {
 }
 
 impl Value<'_> {
-    /// Whether there is none. Some publishers send a deletion as a put of null.
+    /// Whether there is none.
     pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Text("" | "null"))
+        matches!(self, Self::Text(text) if JsonValue(text).is_nothing())
     }
 
     /// In bytes, as JSON.

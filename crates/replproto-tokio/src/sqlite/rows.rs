@@ -290,10 +290,7 @@ impl Store {
                 let written = self.write(table, change, held, NewRecord::Merge(&merge, length))?;
                 return Ok(written.map(|_| None));
             }
-            let mut merged = String::with_capacity(length as usize);
-            merge
-                .write(|piece| merged.push_str(piece))
-                .map_err(not_json)?;
+            let merged = merge.to_text(length as usize).map_err(not_json)?;
             Ok(Ok(Some(merged)))
         })?;
         match merged {
