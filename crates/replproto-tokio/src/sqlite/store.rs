@@ -327,7 +327,7 @@ impl Store {
             );
         } else if started.forced {
             tracing::warn!(
-                "the publisher no longer has its log from the cursor on: no record will be removed at the end of its copy, although some may have been deleted"
+                "the publisher no longer has its log from the cursor on: records that were deleted there meanwhile stay here; `--on-gap copy` would ask for a complete copy"
             );
         }
         if !started.resumed

@@ -165,7 +165,10 @@ pub(super) fn check(connection: &Connection, link: i64, makes_anew: bool) -> rus
         if !makes_anew {
             return Err(Refusal::TableGone(table).into());
         }
-        tracing::warn!(table, "the table was gone and is made anew, empty");
+        tracing::warn!(
+            table,
+            "somebody dropped or renamed this replicated table; it is made anew, empty, and a base copy fills it"
+        );
         create(connection, &table)?;
     }
     Ok(())
