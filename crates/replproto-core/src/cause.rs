@@ -165,7 +165,7 @@ impl From<&CloseReason> for EndCause {
                 Self::Asked
             }
             CloseReason::PeerClosed { .. } => Self::PeerClosed,
-            CloseReason::Disconnected => Self::Disconnected,
+            CloseReason::Disconnected(_) => Self::Disconnected,
             CloseReason::TransportLost => Self::TransportLost,
             CloseReason::Error(error) => match error {
                 LinkError::Malformed { .. }

@@ -1,5 +1,6 @@
 //! How a link ends.
 
+use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
@@ -94,15 +95,26 @@ pub enum CloseReason {
         /// Its text, at most [`TEXT_MAX`](crate::TEXT_MAX) bytes.
         reason: String,
     },
-    /// The peer sent DISCONNECT (`protocol.md` section 3.13).
-    #[error("the peer sent DISCONNECT")]
-    Disconnected,
+    /// The peer sent DISCONNECT (`protocol.md` section 3.13), and perhaps said why in the close frame behind it.
+    #[error("the peer sent DISCONNECT{}", closed_with(.0.as_ref()))]
+    Disconnected(Option<CloseFrame>),
     /// The connection broke.
     #[error("the connection was lost")]
     TransportLost,
     /// We ended it.
     #[error(transparent)]
     Error(#[from] LinkError),
+}
+
+/// The words of a close frame that came, if any did.
+fn closed_with(frame: Option<&CloseFrame>) -> String {
+    match frame {
+        Some(CloseFrame {
+            code: Some(code),
+            reason,
+        }) => format!(" and closed the connection with {code} {reason:?}"),
+        _ => String::new(),
+    }
 }
 
 impl CloseReason {
@@ -127,18 +139,18 @@ impl CloseReason {
                 }
                 _ => "The publisher's own log says why.",
             },
-            Self::Disconnected => {
+            Self::Disconnected(_) => {
                 "The publisher does not want this link; its log says why. Was the database dropped there, or our node removed?"
             }
             Self::Error(error) => error.advice(),
         })
     }
 
-    /// The frame to close with (`protocol.md` section 15, ruling 10).
+    /// The frame to close with, if it can still be sent (`protocol.md` section 15, ruling 10).
     pub(crate) fn frame(&self) -> Option<CloseFrame> {
         let (code, reason) = match self {
             Self::TransportLost | Self::PeerClosed { .. } => return None,
-            Self::Disconnected => (None, String::new()),
+            Self::Disconnected(_) => (None, String::new()),
             Self::Shutdown | Self::Drained | Self::DrainTimedOut => {
                 (Some(1008), "No longer subscribed".into())
             }

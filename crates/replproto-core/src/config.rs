@@ -303,11 +303,22 @@ pub struct Timeouts {
     /// How long a confirmation waits for others to join it.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub confirm_delay: Duration,
+    /// How long a link whose connection has ended, for whatever reason, may take to finish what came whole before.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::time::micros", default = "default_settle")
+    )]
+    pub settle: Duration,
 }
 
 /// Recordings of earlier versions do not have it.
 const fn default_message() -> Duration {
     Duration::from_secs(60)
+}
+
+/// Recordings of earlier versions do not have it.
+const fn default_settle() -> Duration {
+    Duration::from_secs(10)
 }
 
 impl Default for Timeouts {
@@ -323,6 +334,7 @@ impl Default for Timeouts {
             not_ready: Duration::from_secs(60),
             message: default_message(),
             confirm_delay: Duration::from_millis(2),
+            settle: default_settle(),
         }
     }
 }
@@ -395,6 +407,7 @@ impl Config {
             not_ready,
             message,
             confirm_delay,
+            settle,
         } = self.timeouts;
         for (name, duration) in [
             ("timeouts.ping_interval", ping_interval),
@@ -407,6 +420,7 @@ impl Config {
             ("timeouts.not_ready", not_ready),
             ("timeouts.message", message),
             ("timeouts.confirm_delay", confirm_delay),
+            ("timeouts.settle", settle),
         ] {
             if duration.is_zero() {
                 return Err(ConfigError::Zero(name));

@@ -82,11 +82,13 @@ impl Network {
         });
     }
 
-    /// The next part arrives.
-    pub(crate) fn deliver(&mut self) -> Option<Part> {
+    /// The next part arrives, at a link that takes it or at one whose end came first.
+    pub(crate) fn deliver(&mut self, is_taken: bool) -> Option<Part> {
         let part = self.parts.pop_front()?;
         self.bytes -= part.bytes.len();
-        self.delivered = part.reached;
+        if is_taken {
+            self.delivered = part.reached;
+        }
         Some(part)
     }
 }

@@ -83,7 +83,7 @@ impl Receiver {
 
     /// Confirms a sequence that is durable, after a moment in which others may join it.
     pub(super) fn confirm_soon(&mut self, sequence: Sequence) {
-        if sequence > self.confirmed {
+        if sequence > self.confirmed && !self.is_gone() {
             self.confirmed = sequence;
             self.confirm = Some(sequence);
             self.timers

@@ -1,4 +1,4 @@
-//! How a link ends: what is still said, and that nothing is held afterwards.
+//! How a link ends: what came whole is finished, what is left is said, and nothing is held afterwards.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -10,11 +10,16 @@ use super::blobs::Blobs;
 use super::context::Context;
 use super::flow::Flow;
 use super::inbox::Inbox;
-use crate::close::{Close, CloseReason, Report, Work};
+use super::timers::Timer;
+use crate::close::{Close, CloseFrame, CloseReason, Report, Work};
 use crate::command::{AbortReason, Command};
 use crate::error::{LinkError, Watchdog};
 use crate::pause::PauseReasons;
+use crate::time::Instant;
 use crate::wire::Message;
+
+/// How long the close frame behind a DISCONNECT is waited for (`protocol.md` section 15, ruling 33).
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Whether the link is open.
 #[derive(Debug)]
@@ -25,39 +30,150 @@ pub(super) enum Life {
     Closed,
 }
 
+/// An open link on its way to its end: it finishes what came whole, and nothing else comes.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// `None` as long as only the host has asked for the end.
+    cause: Option<CloseReason>,
+    /// What was done when it began.
+    before: Work,
+    /// Nothing can be sent any more.
+    is_gone: bool,
+    /// The peer has sent DISCONNECT, and may still say why.
+    awaits_close: bool,
+}
+
+impl Drain {
+    /// One more cause. The first one counts.
+    fn add(&mut self, cause: CloseReason) {
+        match (&mut self.cause, cause) {
+            (Some(CloseReason::Disconnected(close)), CloseReason::PeerClosed { code, reason }) => {
+                let code = Some(code);
+                *close = Some(CloseFrame { code, reason });
+            }
+            (first, cause) => {
+                first.get_or_insert(cause);
+            }
+        }
+    }
+}
+
 impl Receiver {
+    /// Something that came is wrong. That tells more than any other cause: it came before.
     pub(super) fn fail(&mut self, error: LinkError) {
-        self.close(CloseReason::Error(error));
+        self.ignore_the_rest();
+        let drain = self.drain_until(self.settled_by());
+        drain.cause = Some(CloseReason::Error(error));
+    }
+
+    /// Nothing behind this place is looked at.
+    fn ignore_the_rest(&mut self) {
+        self.is_drained = true;
+        self.inbox.clear(&mut self.flow.inbound);
     }
 
     pub(super) fn timed_out(&mut self, watchdog: Watchdog, waited: Duration) {
         self.stats.watchdogs[watchdog.index()] += 1;
-        self.fail(LinkError::TimedOut { watchdog, waited });
+        self.end(CloseReason::Error(LinkError::TimedOut { watchdog, waited }));
     }
 
-    /// The link ends. What is still to be said: resumes, aborts, a confirmation that was due, and the close.
+    /// The peer goes. Nothing follows but, perhaps, a close frame that says why.
+    pub(super) fn disconnected(&mut self) {
+        self.ignore_the_rest();
+        self.end(CloseReason::Disconnected(None));
+        if let Some(drain) = &mut self.drain
+            && !drain.is_gone
+        {
+            drain.awaits_close = true;
+            self.timers.set(Timer::LastWord, LAST_WORD);
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn gone(&mut self, reason: CloseReason) {
+        self.end(reason);
+        self.control
+            .retain(|command| !matches!(command, Command::Transmit(_) | Command::Ping));
+        self.confirm = None;
+        self.timers.clear(Timer::Ping);
+        if let Some(drain) = &mut self.drain {
+            drain.is_gone = true;
+            drain.awaits_close = false;
+        }
+    }
+
+    /// The link ends, but not before what came whole is finished (`protocol.md` section 15, ruling 28).
+    pub(super) fn end(&mut self, cause: CloseReason) {
+        self.drain_until(self.settled_by()).add(cause);
+    }
+
+    fn settled_by(&self) -> Instant {
+        self.timers.now().after(self.config.timeouts.settle)
+    }
+
+    /// Reads no more, finishes what is in hand, and closes; at the deadline with what is done.
+    pub(super) fn drain_until(&mut self, deadline: Instant) -> &mut Drain {
+        // Nothing of the peer can be heard.
+        self.timers.clear(Timer::Silence);
+        self.timers.clear(Timer::Message);
+        self.timers.set_at_most(Timer::Drain, deadline);
+        let before = self.work_done();
+        self.drain.get_or_insert(Drain {
+            cause: None,
+            before,
+            is_gone: false,
+            awaits_close: false,
+        })
+    }
+
+    pub(super) const fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Whether the connection has ended, and what came whole before is being finished. Nothing of the peer counts any more.
+    pub fn is_ending(&self) -> bool {
+        let drain = self.drain.as_ref();
+        drain.is_some_and(|drain| drain.cause.is_some())
+    }
+
+    /// Whether nothing can be sent any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.is_gone)
+    }
+
+    /// The peer may still say why it goes.
+    pub(super) fn awaits_close(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.awaits_close)
+    }
+
+    /// The peer will not say why it goes.
+    pub(super) fn had_last_word(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.awaits_close = false;
+        }
+    }
+
+    /// Closes now; for `reason`, if nothing but the host is the cause. What is still to be said: resumes, aborts, a
+    /// confirmation that was due, and the close.
     pub(super) fn close(&mut self, reason: CloseReason) {
         if !matches!(self.life, Life::Open) {
             return;
         }
-        let is_gone = matches!(
-            reason,
-            CloseReason::TransportLost | CloseReason::PeerClosed { .. }
-        );
-        if is_gone {
-            self.control
-                .retain(|command| !matches!(command, Command::Transmit(_) | Command::Ping));
-        } else {
-            self.confirm();
-        }
-        if let CloseReason::Error(LinkError::WrongName { .. }) = &reason {
+        let is_gone = self.is_gone();
+        self.confirm();
+        let (before, cause) = match self.drain.take() {
+            Some(drain) => (Some(drain.before), drain.cause),
+            None => (None, None),
+        };
+        let reason = cause.unwrap_or(reason);
+        if let CloseReason::Error(LinkError::WrongName { .. }) = &reason
+            && !is_gone
+        {
             self.transmit(&Message::Disconnect);
         }
         let unfinished: Vec<u64> = self.blobs.unfinished().collect();
         let report = Report {
-            done: self
-                .drained_from
-                .map_or_else(Work::default, |before| self.work_done().since(before)),
+            done: before.map_or_else(Work::default, |before| self.work_done().since(before)),
             abandoned: Work {
                 events: self.events_out(),
                 commits: self.ledger.commits_out(),
@@ -69,7 +185,7 @@ impl Receiver {
             self.abort(self.blob_id(number), AbortReason::Close);
         }
         self.life = Life::Closing(Box::new(Close {
-            frame: reason.frame(),
+            frame: reason.frame().filter(|_| !is_gone),
             reason,
             report,
         }));

@@ -364,6 +364,15 @@ impl Inbox {
             }
         }
     }
+
+    /// Lets go of all that has not been taken.
+    pub(crate) fn clear(&mut self, gauge: &mut Gauge) {
+        self.skip(u64::MAX, gauge);
+        while self.is_complete {
+            self.next_message(gauge);
+            self.skip(u64::MAX, gauge);
+        }
+    }
 }
 
 #[cfg(test)]

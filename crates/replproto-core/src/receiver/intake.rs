@@ -1,12 +1,11 @@
 //! From items to commands: commands of the peer change what we know of it, chunks become bytes of blobs. Entries have a
 //! file of their own, [`run`](super::run).
 
+use super::Receiver;
 use super::blobs::{CHUNK_OVERHEAD, Key as BlobKey, MAX_FILE_ID, OnChunk, TooMany, copied};
 use super::context::{BadTable, Beyond};
 use super::decoder::{Item, NoItem};
 use super::timers::Timer;
-use super::{Life, Receiver};
-use crate::close::CloseReason;
 use crate::command::Command;
 use crate::error::{LinkError, Oversize};
 use crate::event::{EndTransaction, Event};
@@ -56,14 +55,15 @@ impl Receiver {
                     return None;
                 }
             }
-            if !matches!(self.life, Life::Open) {
-                return None;
-            }
             if let Some(command) = self.control.pop_front() {
                 return Some(command);
             }
             if let Some(event) = self.pending.pop_front() {
                 return Some(self.hand_out(event, None));
+            }
+            if self.is_drained {
+                // The link ends here.
+                return None;
             }
             if ready.saturating_sub(self.inbox.ready()) > BYTES_PER_POLL {
                 break;
@@ -158,7 +158,7 @@ impl Receiver {
             Message::SequenceUpdate(sequence) => self.sequence_update(sequence),
             Message::CopyStart { start, order } => self.start_copy(Some((start, order))),
             Message::CopyComplete => self.copy_complete(),
-            Message::Disconnect => self.close(CloseReason::Disconnected),
+            Message::Disconnect => self.disconnected(),
             // The rest is not for a subscriber, or unknown: ignored either way.
             _ => self.stats.unknown_commands += 1,
         }

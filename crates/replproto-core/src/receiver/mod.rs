@@ -22,7 +22,7 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::close::{CloseReason, Work};
+use crate::close::CloseReason;
 use crate::command::{AbortReason, Command};
 use crate::config::{Config, ConfigError, Level};
 use crate::cursor::{Cursor, Start};
@@ -42,7 +42,7 @@ pub use bound::MemoryBound;
 use context::Context;
 use copying::Copying;
 use decoder::Decoder;
-use ending::Life;
+use ending::{Drain, Life};
 use flow::Flow;
 use inbox::{Inbox, Slot};
 use intake::Chunk;
@@ -99,8 +99,8 @@ pub struct Receiver {
     confirmed: Sequence,
     /// The reasons to pause since the last input.
     held: PauseReasons,
-    /// What was done when the drain began, if one has begun.
-    drained_from: Option<Work>,
+    /// Nothing more is read, and what is in hand is finished.
+    drain: Option<Drain>,
     life: Life,
     stats: Stats,
 }
@@ -151,7 +151,7 @@ impl Receiver {
             is_unready: false,
             confirm: None,
             held: PauseReasons::NONE,
-            drained_from: None,
+            drain: None,
             life: Life::Open,
             stats: Stats::default(),
             config,
@@ -203,22 +203,31 @@ impl Receiver {
 
     fn take(&mut self, input: Input) -> Result<(), Misuse> {
         match input {
+            // On its way when the link ended.
+            Input::Connected
+            | Input::Message { .. }
+            | Input::TextMessage
+            | Input::TooLarge { .. }
+                if self.is_ending() => {}
             Input::Connected => return self.connected(),
             Input::Message { bytes, last } => return self.message(bytes, last),
-            Input::TextMessage => self.fail(LinkError::TextMessage),
-            Input::TooLarge { bytes } => self.fail(LinkError::TooLarge {
-                message: self.stats.messages,
-                what: Oversize::Message,
-                limit: self.config.limits.message,
-                actual: bytes,
-            }),
+            Input::TextMessage => self.end(LinkError::TextMessage.into()),
+            Input::TooLarge { bytes } => {
+                let error = LinkError::TooLarge {
+                    message: self.stats.messages,
+                    what: Oversize::Message,
+                    limit: self.config.limits.message,
+                    actual: bytes,
+                };
+                self.end(error.into());
+            }
             Input::Heard { bytes: 0 } => {}
             Input::Heard { .. } | Input::Pong => self.heard(),
             Input::PeerClosed { code, reason } => {
                 let reason = text::cut(reason, TEXT_MAX);
-                self.close(CloseReason::PeerClosed { code, reason });
+                self.gone(CloseReason::PeerClosed { code, reason });
             }
-            Input::TransportLost => self.close(CloseReason::TransportLost),
+            Input::TransportLost => self.gone(CloseReason::TransportLost),
             Input::Shutdown => self.close(CloseReason::Shutdown),
             Input::Consumed { events } => return self.consumed(events),
             Input::Committed(id) => return self.committed(id),
@@ -231,12 +240,7 @@ impl Receiver {
             Input::NotReady => self.set_unready(true),
             Input::Allowance { bytes } => self.flow.allowance = bytes,
             Input::Drain { deadline } => {
-                // Nothing is read any more, so nothing of the peer can be heard.
-                let done = self.work_done();
-                self.drained_from.get_or_insert(done);
-                self.timers.clear(Timer::Silence);
-                self.timers.clear(Timer::Message);
-                self.timers.set_at(Timer::Drain, deadline);
+                self.drain_until(deadline);
             }
             Input::Tick => {}
         }
@@ -309,17 +313,17 @@ impl Receiver {
         None
     }
 
-    /// Whether nothing is left that could be finished without more from the peer. A ping asks for no end: one may be due at
-    /// every look.
+    /// Whether nothing is left that the application could finish without more from the peer. A ping asks for no end: one may be
+    /// due at every look.
     fn is_done(&self) -> bool {
         let is_ping = |command: &Command| matches!(command, Command::Ping);
         self.is_drained
+            && !self.awaits_close()
             && self.events_out.is_empty()
             && self.pending.is_empty()
             && self.control.iter().all(is_ping)
             && self.ledger.is_quiet()
             && !self.blobs.is_saving()
-            && self.confirm.is_none()
     }
 
     /// When to call [`handle`](Self::handle) with a [`Input::Tick`] if nothing else happens. `None` only after the close.
@@ -343,11 +347,10 @@ impl Receiver {
 
     /// Whether the host should stop reading the socket.
     pub fn is_paused(&self) -> bool {
-        self.is_draining() || !matches!(self.life, Life::Open) || !self.flow.reasons().is_empty()
-    }
-
-    const fn is_draining(&self) -> bool {
-        self.drained_from.is_some()
+        let is_read = matches!(self.life, Life::Open)
+            && self.flow.reasons().is_empty()
+            && (!self.is_draining() || self.awaits_close());
+        !is_read
     }
 
     /// The reasons for which reading is paused.

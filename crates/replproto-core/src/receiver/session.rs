@@ -187,8 +187,12 @@ impl Receiver {
     pub(super) fn fire(&mut self, timer: Timer) {
         let timeouts = self.config.timeouts;
         match timer {
+            Timer::Drain => self.close(CloseReason::DrainTimedOut),
+            Timer::LastWord => self.had_last_word(),
             Timer::Ping => self.ping(),
             Timer::Confirm => self.confirm(),
+            // Nothing else ends a link that is ending.
+            _ if self.is_ending() => {}
             Timer::Silence => self.timed_out(Watchdog::Silence, self.silence_limit()),
             Timer::Setup => self.timed_out(Watchdog::Setup, timeouts.setup),
             Timer::PauseStall => {
@@ -201,7 +205,6 @@ impl Receiver {
             Timer::Message => self.timed_out(Watchdog::Message, timeouts.message),
             Timer::CopyProgress => self.timed_out(Watchdog::CopyProgress, timeouts.blob),
             Timer::CopyFinish => self.timed_out(Watchdog::CopyFinish, timeouts.copy_timeout),
-            Timer::Drain => self.close(CloseReason::DrainTimedOut),
         }
     }
 

@@ -40,6 +40,7 @@ impl Receiver {
             && !self.is_copying()
             && !self.inbox.is_within_message()
             && self.is_done()
+            && self.confirm.is_none()
             && self.blobs.is_quiet()
             && !self.blobs.has_gap()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use replproto_core::{
     BlobId, CloseReason, Command, CommitId, Epoch, Input, Instant, LinkError, Misuse, PauseReason,
     Sequence, Work,
@@ -101,7 +102,7 @@ fn every_end_releases_everything_and_says_so_once() {
         );
         let is_silent = matches!(end, Input::Tick);
         driver.input(end);
-        driver.pass(Duration::from_secs(61));
+        driver.pass(Duration::from_secs(61) + config().timeouts.settle);
         let close = driver.close.clone().expect("closed");
         assert_eq!(
             close.frame.map(|frame| frame.code),
@@ -320,10 +321,129 @@ fn a_drain_that_takes_too_long_ends_at_its_deadline() {
 fn disconnect_is_answered_by_an_empty_close_and_tried_again() {
     let mut driver = Driver::following(config());
     driver.feed(wire::disconnect());
+    assert!(driver.close.is_none() && !driver.receiver.is_paused());
+    driver.pass(Duration::from_secs(1));
     let close = driver.close.unwrap();
-    assert_eq!(close.reason, CloseReason::Disconnected);
+    assert_eq!(close.reason, CloseReason::Disconnected(None));
     assert!(!close.reason.is_final());
     assert_eq!(close.frame.unwrap().code, None);
+}
+
+#[test]
+fn the_close_frame_behind_a_disconnect_says_why() {
+    let mut driver = Driver::following(config());
+    driver.feed(wire::disconnect());
+    // What the peer sends nevertheless is neither looked at nor kept.
+    driver.feed(Batch::new().put("late").end_at(5.0));
+    assert_eq!(driver.receiver.retained_bytes(), 0);
+    let (code, reason) = (1008, String::from("Unauthorized"));
+    driver.input(Input::PeerClosed { code, reason });
+    let close = driver.close.unwrap();
+    assert_eq!(
+        close.reason.to_string(),
+        "the peer sent DISCONNECT and closed the connection with 1008 \"Unauthorized\""
+    );
+    assert_eq!(close.frame, None);
+    assert_eq!(driver.receiver.stats().records, 0);
+}
+
+/// Every way in which a connection ends although nobody has asked for it.
+fn ends() -> [(&'static str, fn(&mut Driver)); 6] {
+    [
+        ("lost", |driver| driver.input(Input::TransportLost)),
+        ("closed", |driver| {
+            let (code, reason) = (1012, String::new());
+            driver.input(Input::PeerClosed { code, reason });
+        }),
+        ("text", |driver| driver.input(Input::TextMessage)),
+        ("too large", |driver| {
+            driver.input(Input::TooLarge { bytes: 1 << 40 });
+        }),
+        ("malformed", |driver| {
+            let bytes = Bytes::from_static(b"nonsense");
+            driver.input(Input::Message { bytes, last: true });
+        }),
+        ("disconnected", |driver| {
+            let bytes = wire::disconnect();
+            driver.input(Input::Message { bytes, last: true });
+        }),
+    ]
+}
+
+#[test]
+fn what_came_whole_is_durable_before_the_close_is_told() {
+    for (name, end) in ends() {
+        let mut driver = Driver::following(config());
+        driver.auto = Auto::NONE;
+        // Read in one go, so that most of it is not even decoded when the connection ends.
+        for number in 0..300_u32 {
+            let bytes = Batch::new().put(number).end_at(f64::from(number) + 2.0);
+            let input = Input::Message { bytes, last: true };
+            driver.receiver.handle(driver.now, input).expect("room");
+        }
+        end(&mut driver);
+        assert!(driver.close.is_none(), "{name}");
+        driver.auto = Auto::ALL;
+        driver.run();
+        driver.pass(Duration::from_secs(2));
+        let close = driver.close.as_ref().expect(name);
+        assert_eq!(driver.records().count(), 300, "{name}");
+        assert_eq!(driver.persisted().sequence.0, 301.0, "{name}");
+        let report = &close.report;
+        assert_eq!(report.abandoned, Work::default(), "{name}");
+        assert_eq!(report.cursor.as_ref(), Some(driver.persisted()), "{name}");
+        // Only who listens is told.
+        let is_gone = matches!(name, "lost" | "closed");
+        assert_eq!(driver.confirmed.last().is_none(), is_gone, "{name}");
+        assert_eq!(close.frame.is_none(), is_gone, "{name}");
+    }
+}
+
+#[test]
+fn an_application_that_does_not_finish_is_not_waited_for_longer_than_said() {
+    // The others are only found when the application takes what came before them.
+    let is_seen_at_once = |name: &str| !matches!(name, "malformed" | "disconnected");
+    for (name, end) in ends().into_iter().filter(|(name, _)| is_seen_at_once(name)) {
+        let mut driver = busy();
+        end(&mut driver);
+        let settle = config().timeouts.settle;
+        driver.pass(settle - Duration::from_micros(1));
+        assert!(driver.close.is_none(), "{name}");
+        driver.pass(Duration::from_micros(1));
+        let close = driver.close.as_ref().expect(name);
+        assert!(!close.reason.is_final(), "{name}: {}", close.reason);
+        assert!(close.report.abandoned.commits > 0, "{name}");
+    }
+}
+
+#[test]
+fn the_cause_that_says_most_is_told() {
+    let malformed = |driver: &mut Driver| {
+        let bytes = Bytes::from_static(b"nonsense");
+        driver
+            .receiver
+            .handle(driver.now, Input::Message { bytes, last: true })
+    };
+    // It was sent before the peer went.
+    let mut driver = Driver::following(config());
+    malformed(&mut driver).expect("open");
+    driver.input(Input::TransportLost);
+    assert!(matches!(driver.error(), LinkError::Malformed { .. }));
+    assert_eq!(driver.close.as_ref().map(|close| &close.frame), Some(&None));
+    // The peer goes because of the end that it was told of.
+    let mut driver = busy();
+    driver.input(Input::TextMessage);
+    driver.input(Input::TransportLost);
+    driver.input(Input::Shutdown);
+    assert_eq!(driver.error(), &LinkError::TextMessage);
+    // The host has asked for the end, and the peer is faster.
+    let mut driver = busy();
+    let deadline = driver.now.after(Duration::from_secs(1));
+    driver.input(Input::Drain { deadline });
+    driver.input(Input::TransportLost);
+    assert!(driver.close.is_none());
+    driver.pass(Duration::from_secs(1));
+    assert_eq!(driver.close.unwrap().reason, CloseReason::TransportLost);
 }
 
 #[test]

@@ -220,6 +220,8 @@ fn a_pause_without_progress_ends_the_link_and_names_the_reason() {
     driver.pass(Duration::from_secs(1799));
     assert!(driver.close.is_none());
     driver.pass(Duration::from_secs(2));
+    assert!(driver.receiver.is_ending());
+    driver.pass(config().timeouts.settle);
     let LinkError::TimedOut {
         watchdog: Watchdog::PauseStall(reasons),
         ..
@@ -268,6 +270,7 @@ fn consuming_nothing_is_no_progress() {
 #[test]
 fn what_comes_too_late_or_says_nothing_is_no_progress() {
     let mut config = config();
+    let settle = config.timeouts.settle;
     config.flow.consumer.high.items = 1;
     config.timeouts.blob = Duration::from_secs(100_000);
     let mut driver = Driver::following(config);
@@ -291,7 +294,7 @@ fn what_comes_too_late_or_says_nothing_is_no_progress() {
         assert!(driver.close.is_none());
         driver.input(input);
     }
-    driver.pass(Duration::from_secs(4));
+    driver.pass(Duration::from_secs(4) + settle);
     let LinkError::TimedOut { watchdog, .. } = driver.error() else {
         panic!("{:?}", driver.close);
     };

@@ -178,11 +178,10 @@ impl<'a> Small<'a> {
             Step::Close if at.is_multiple_of(2) => self.input(Input::TransportLost),
             Step::Close => self.input(Input::Shutdown),
         }?;
-        hold(
-            "silence after close",
-            step != Step::Close || self.receiver.is_closed(),
-            || "not closed".into(),
-        )
+        let is_over = self.receiver.is_closed() || self.receiver.is_ending();
+        hold("liveness", step != Step::Close || is_over, || {
+            "the link goes on after its end".into()
+        })
     }
 
     /// The application and the store do all that they can: then nothing may be left in between.
@@ -199,6 +198,9 @@ impl<'a> Small<'a> {
             self.take_all()?;
             self.commit()?;
         }
+        hold("liveness", !self.receiver.is_ending(), || {
+            "everything is done, and the link is not closed".into()
+        })?;
         hold("liveness", !self.receiver.is_paused(), || {
             format!("paused for {} for ever", self.receiver.pause_reasons())
         })?;
@@ -229,6 +231,12 @@ impl<'a> Small<'a> {
     }
 
     fn deliver(&mut self, message: &Bytes) -> Result {
+        if self.receiver.is_ending() {
+            return self.input(Input::Message {
+                bytes: message.clone(),
+                last: true,
+            });
+        }
         self.refused.push_back(message.clone());
         self.feed()
     }
@@ -460,6 +468,10 @@ impl<'a> Small<'a> {
             .all(|reason| reason == PauseReason::InboundQueue);
         if may_decode {
             self.books.check_complete(self.given)?;
+        }
+        if self.receiver.is_ending() {
+            // The reference model knows its deadline.
+            return Ok(());
         }
         let awaits_blob = self.books.awaits_blob() || self.store.awaits_bytes();
         let owes_confirmation = self.books.owes_confirmation();

@@ -256,11 +256,14 @@ impl Model {
             format!("{report:?}, and {abandoned:?} were out")
         })?;
         let done = self.work_done();
-        let done = self.drained_from.map_or_else(Work::default, |before| Work {
-            events: done.events - before.events,
-            commits: done.commits - before.commits,
-            blobs: done.blobs - before.blobs,
-        });
+        let done = self
+            .ending
+            .before
+            .map_or_else(Work::default, |before| Work {
+                events: done.events - before.events,
+                commits: done.commits - before.commits,
+                blobs: done.blobs - before.blobs,
+            });
         hold("report", report.done == done, || {
             format!("{report:?}, and {done:?} were done")
         })?;
@@ -284,11 +287,19 @@ impl Model {
         hold("protocol", reason <= 123, || {
             format!("a close reason of {reason} bytes")
         })?;
-        let is_asked = self.is_shut_down || self.is_draining();
+        let is_asked = self.ending.is_shut_down || self.ending.is_asked;
         hold("finality", is_asked || !close.reason.is_final(), || {
             format!("nobody has asked for it: {}", close.reason)
         })?;
         self.check_report(&close.report)?;
+        let Work {
+            events, commits, ..
+        } = close.report.abandoned;
+        hold(
+            "durability",
+            events + commits == 0 || self.may_give_up(),
+            || format!("given up too soon: {:?}", close.report),
+        )?;
         let is_cut = close.reason == CloseReason::Drained && self.has_cut_blob;
         hold("blobs", !is_cut, || {
             "a blob that had come whole was drained away".into()
@@ -296,7 +307,10 @@ impl Model {
         self.close = Some(close.clone());
         match &close.reason {
             CloseReason::Error(LinkError::TimedOut { watchdog, .. }) => {
-                self.watchdogs.check_not_early(watchdog)
+                let watchdogs = self.ending.watchdogs.as_deref();
+                watchdogs
+                    .unwrap_or(&self.watchdogs)
+                    .check_not_early(watchdog)
             }
             CloseReason::DrainTimedOut => self.watchdogs.check_drained_late(),
             CloseReason::Error(error) => {

@@ -5,6 +5,7 @@
 //! in memory, and of every deadline.
 
 mod commands;
+mod ending;
 mod gauge;
 mod pauses;
 mod pins;
@@ -21,6 +22,7 @@ use replproto_core::{
 };
 
 pub(crate) use commands::is_lifted_by_decoding;
+use ending::Ending;
 use gauge::Gauge;
 use pauses::Pauses;
 use pins::{Pin, Pins};
@@ -88,8 +90,7 @@ pub(crate) struct Model {
     aborts: u64,
     /// Transfers that were aborted because the link ends.
     cut_off: u64,
-    /// What was done when the drain began.
-    drained_from: Option<Work>,
+    ending: Ending,
     handed: f64,
     persisted: f64,
     /// What the publisher has sent of that, which is to be confirmed.
@@ -117,9 +118,6 @@ pub(crate) struct Model {
     has_schema: bool,
     /// How much the link may hold.
     allowance: u64,
-    /// After what it was told the link must end.
-    must_close: bool,
-    is_shut_down: bool,
     /// A transfer was aborted of which all had been handed out.
     has_cut_blob: bool,
     /// What was passed over until the last call.
@@ -157,7 +155,7 @@ impl Model {
             failures: 0,
             aborts: 0,
             cut_off: 0,
-            drained_from: None,
+            ending: Ending::default(),
             handed: durable.sequence.0.max(asked),
             persisted: durable.sequence.0,
             sent: durable.announced.0,
@@ -177,8 +175,6 @@ impl Model {
             is_unready: false,
             has_schema: false,
             allowance: u64::MAX,
-            must_close: false,
-            is_shut_down: false,
             has_cut_blob: false,
             skipped: 0,
             none_is_idle_before: Duration::ZERO,
@@ -203,15 +199,6 @@ impl Model {
         self.watchdogs.slack = Duration::from_millis(500);
     }
 
-    /// The peer has said that it goes.
-    pub(crate) const fn must_close(&mut self) {
-        self.must_close = true;
-    }
-
-    pub(crate) const fn is_draining(&self) -> bool {
-        self.watchdogs.drain.is_some()
-    }
-
     /// All rows of a copy have been decoded.
     pub(crate) const fn rows_ended(&mut self) {
         self.watchdogs.rows_ended = Some(self.watchdogs.now);
@@ -224,6 +211,7 @@ impl Model {
             return;
         }
         match input {
+            Input::Message { .. } | Input::Heard { .. } | Input::Pong if self.has_ended() => {}
             Input::Connected => self.watchdogs.connected(),
             Input::Message { bytes, last } => {
                 self.watchdogs.heard();
@@ -243,7 +231,7 @@ impl Model {
             Input::Committed(id) => {
                 if let Some(cursor) = self.commits_out.remove(id) {
                     let [sequence, announced] = cursor.unwrap_or_default();
-                    if announced > self.sent.max(self.asked) {
+                    if announced > self.sent.max(self.asked) && !self.ending.is_gone {
                         self.unconfirmed.get_or_insert(now);
                     }
                     self.persisted = sequence.max(self.persisted);
@@ -274,18 +262,12 @@ impl Model {
             Input::NotReady => self.is_unready = true,
             Input::Allowance { bytes } => self.allowance = *bytes,
             Input::Drain { deadline } => {
-                self.watchdogs.drained(*deadline);
-                let done = self.work_done();
-                self.drained_from.get_or_insert(done);
+                self.ending.is_asked = true;
+                self.drain(*deadline);
             }
-            Input::TextMessage | Input::TooLarge { .. } | Input::PeerClosed { .. } => {
-                self.must_close = true;
-            }
-            Input::TransportLost => self.must_close = true,
-            Input::Shutdown => {
-                self.must_close = true;
-                self.is_shut_down = true;
-            }
+            Input::PeerClosed { .. } | Input::TransportLost => self.gone(),
+            Input::TextMessage | Input::TooLarge { .. } => self.must_end(),
+            Input::Shutdown => self.ending.is_shut_down = true,
             _ => {}
         }
     }

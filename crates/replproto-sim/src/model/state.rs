@@ -33,6 +33,9 @@ impl Model {
         hold("silence after close", !receiver.is_closed(), || {
             "closed without a word".into()
         })?;
+        if receiver.is_ending() {
+            self.note_end();
+        }
         self.watchdogs.note(receiver, self.is_unready);
         let now = self.watchdogs.now;
         self.pauses.note(receiver.pause_reasons(), now);
@@ -136,16 +139,16 @@ impl Model {
         if self.is_closed() {
             return Ok(());
         }
-        hold("liveness", !self.must_close, || {
-            "the link is open after its end".into()
-        })?;
         let reasons = receiver.pause_reasons();
+        self.check_end(receiver, reasons)?;
         let is_announced = reasons.iter().count() == self.announced.len()
             && reasons
                 .iter()
                 .all(|reason| self.announced.contains(&reason));
         let is_paused = receiver.is_paused();
-        let is_right = is_paused == (!reasons.is_empty() || self.is_draining());
+        let is_deaf = self.is_draining() && (!self.has_ended() || self.ending.is_gone);
+        let may_listen = self.has_ended() && !self.ending.is_gone;
+        let is_right = may_listen || is_paused == (!reasons.is_empty() || is_deaf);
         hold("pauses", is_right && is_announced, || {
             format!(
                 "paused {is_paused} for {reasons}, announced {:?}",
@@ -267,7 +270,11 @@ impl Model {
     /// A transfer of which nothing comes any more has failed, soon after its time.
     fn check_idle_transfers(&mut self, is_reading: bool) -> Result {
         let now = self.watchdogs.link_now();
-        if !is_reading || self.trust == Trust::Unknown || now < self.none_is_idle_before {
+        if !is_reading
+            || self.has_ended()
+            || self.trust == Trust::Unknown
+            || now < self.none_is_idle_before
+        {
             return Ok(());
         }
         // The receiver looks for them at most 128 times within the limit.

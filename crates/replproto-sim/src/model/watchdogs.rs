@@ -16,7 +16,7 @@ const COPY_SILENCE: u32 = 5;
 const SETUP_BUDGET: u32 = 4;
 const COPY_FINISH: u32 = 4;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Watchdogs {
     timeouts: Timeouts,
     pub(super) now: Instant,
@@ -110,9 +110,9 @@ impl Watchdogs {
         };
     }
 
-    /// The link is to drain until then.
-    pub(super) const fn drained(&mut self, deadline: Instant) {
-        self.drain = Some(deadline);
+    /// The link is to drain until then, or until the deadline that it has.
+    pub(super) fn drained(&mut self, deadline: Instant) {
+        self.drain = Some(self.drain.map_or(deadline, |drain| drain.min(deadline)));
         self.message = None;
     }
 
@@ -175,7 +175,7 @@ impl Watchdogs {
         }
     }
 
-    /// No watchdog has missed its moment.
+    /// No watchdog has missed its moment. When the connection has ended, only its end is left to wait for.
     pub(super) fn check_none_is_late(&self, receiver: &Receiver) -> Result {
         let Timeouts {
             ping_interval,
@@ -192,6 +192,12 @@ impl Watchdogs {
                 format!("{what} for {waited:?}, and the limit is {most:?}")
             })
         };
+        if let Some(deadline) = self.drain {
+            late("a drain", deadline, Duration::ZERO)?;
+        }
+        if receiver.is_ending() {
+            return Ok(());
+        }
         let Some(connected) = self.connected else {
             return late("not connected", self.began, setup);
         };
@@ -200,9 +206,6 @@ impl Watchdogs {
             late("no progress", self.progress, pause_stall)?;
         } else if self.drain.is_none() {
             late("silence", self.heard, self.silence)?;
-        }
-        if let Some(deadline) = self.drain {
-            late("a drain", deadline, Duration::ZERO)?;
         }
         if let Some(unready) = self.unready {
             late("not ready", unready, not_ready)?;

@@ -223,5 +223,6 @@ const fn short_timeouts() -> Timeouts {
         not_ready: Duration::from_secs(4),
         message: Duration::from_secs(2),
         confirm_delay: Duration::from_millis(2),
+        settle: Duration::from_secs(2),
     }
 }

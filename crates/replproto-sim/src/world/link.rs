@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use replproto_core::{
-    Backoff, Command, Epoch, Event as Handed, Input, Receiver, Reconnect, Start, StoredCursor,
+    Backoff, CloseReason, Command, Epoch, Event as Handed, Input, LinkError, Receiver, Reconnect,
+    Start, StoredCursor,
 };
 
 use super::{Event, World};
@@ -114,7 +115,8 @@ impl World {
             return Ok(());
         }
         let is_paused = host.receiver.is_paused();
-        let Some(part) = self.network.deliver() else {
+        let is_taken = !host.receiver.is_ending() && !host.receiver.is_closing();
+        let Some(part) = self.network.deliver(is_taken) else {
             return Ok(());
         };
         if is_paused {
@@ -160,10 +162,32 @@ impl World {
                     return self.unready();
                 }
             }
-            Command::Close(_) => return self.closed(),
+            Command::Close(close) => {
+                self.check_finished(&close.reason)?;
+                return self.closed();
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// What came whole is handed out before the close, unless the error lies in it.
+    fn check_finished(&self, reason: &CloseReason) -> Result {
+        let is_read = match reason {
+            CloseReason::Error(error) => matches!(error, LinkError::TimedOut { .. }),
+            _ => true,
+        };
+        let host = self
+            .host
+            .as_ref()
+            .filter(|host| is_read && !host.is_tainted);
+        let Some(host) = host.filter(|host| !host.model.may_give_up()) else {
+            return Ok(());
+        };
+        let (handed_out, came) = (host.handed_out, self.network.delivered.expected);
+        hold("durability", handed_out >= came, || {
+            format!("{handed_out} of {came} handed out before the close")
+        })
     }
 
     fn trace_command(&mut self, command: &Command) {

@@ -481,7 +481,8 @@ impl World {
         self.coverage.pause(reasons);
         let is_decoding = reasons.iter().all(is_lifted_by_decoding);
         let delivered = self.network.delivered;
-        if host.is_tainted || !is_decoding {
+        // What an ending link hands out is known when it closes.
+        if host.is_tainted || !is_decoding || host.receiver.is_ending() {
             return Ok(());
         }
         let handed_out = host.handed_out;
@@ -493,7 +494,7 @@ impl World {
             "set up without an answer".into()
         })?;
         if delivered.is_final {
-            host.model.must_close();
+            host.model.must_end();
         }
         // What is still on its way may have come in part.
         let sent = self.network.sent().skipped;
