@@ -203,11 +203,8 @@ impl Receiver {
 
     fn take(&mut self, input: Input) -> Result<(), Misuse> {
         match input {
-            // On its way when the link ended.
-            Input::Connected
-            | Input::Message { .. }
-            | Input::TextMessage
-            | Input::TooLarge { .. }
+            // On its way when the connection ended.
+            Input::Message { .. } | Input::TextMessage | Input::TooLarge { .. }
                 if self.is_ending() => {}
             Input::Connected => return self.connected(),
             Input::Message { bytes, last } => return self.message(bytes, last),

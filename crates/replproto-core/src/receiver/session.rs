@@ -117,6 +117,10 @@ impl Receiver {
         if self.session.is_connected() {
             return Err(Misuse::OutOfOrder);
         }
+        if self.is_ending() {
+            // It comes too late.
+            return Ok(());
+        }
         self.session.phase = Phase::Greeting;
         let capabilities = (self.config.mode == Mode::B).then_some(Capabilities {
             setup_ack: 1.0,

@@ -39,6 +39,7 @@ impl Receiver {
         self.is_set_up()
             && !self.is_copying()
             && !self.inbox.is_within_message()
+            && !self.is_ending()
             && self.is_done()
             && self.confirm.is_none()
             && self.blobs.is_quiet()

@@ -74,6 +74,10 @@ pub(super) struct Small<'a> {
     waits: Waits,
     /// What was waited for when time passed, for as long as that is being handled.
     ticking: Option<Waits>,
+    /// The same, when it has ended the connection.
+    ended: Option<Waits>,
+    /// Nothing can be sent any more.
+    is_lost: bool,
     canary: bool,
     log: Option<Log<'a>>,
     now: Instant,
@@ -116,6 +120,8 @@ impl<'a> Small<'a> {
             books: Books::new(wire),
             waits: Waits::new(config.timeouts, now),
             ticking: None,
+            ended: None,
+            is_lost: false,
             canary,
             log,
             now,
@@ -175,7 +181,10 @@ impl<'a> Small<'a> {
             Step::Committed => self.commit(),
             Step::BlobFailed => self.fail_blob(),
             Step::Tick => self.tick(),
-            Step::Close if at.is_multiple_of(2) => self.input(Input::TransportLost),
+            Step::Close if at.is_multiple_of(2) => {
+                self.is_lost = true;
+                self.input(Input::TransportLost)
+            }
             Step::Close => self.input(Input::Shutdown),
         }?;
         let is_over = self.receiver.is_closed() || self.receiver.is_ending();
@@ -355,6 +364,9 @@ impl<'a> Small<'a> {
     }
 
     fn note(&mut self) {
+        if self.receiver.is_ending() {
+            self.ended = self.ended.or(self.ticking);
+        }
         let is_paused = self.receiver.is_paused();
         self.waits.note(self.now, is_paused, self.books.has_gap());
     }
@@ -443,14 +455,18 @@ impl<'a> Small<'a> {
         let reason = &close.reason;
         if !matches!(reason, CloseReason::TransportLost | CloseReason::Shutdown) {
             let is_due = self
-                .ticking
+                .ended
+                .or(self.ticking)
                 .is_some_and(|waits| waits.has_ended(reason, self.now));
             hold("blame", is_due, || format!("{reason}, without cause"))?;
         }
-        let is_confirmed = *reason == CloseReason::TransportLost || !self.books.owes_confirmation();
+        let is_confirmed = self.is_lost || !self.books.owes_confirmation();
         hold("durability", is_confirmed, || {
             format!("{reason}, without the last confirmation")
         })?;
+        if !self.model.may_give_up() {
+            self.books.check_complete(self.given)?;
+        }
         hold("blobs", self.store.is_empty(), || {
             format!("{:?} are under way at the close", self.store)
         })

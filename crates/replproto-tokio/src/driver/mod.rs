@@ -254,7 +254,10 @@ impl<B: BlobStore> Driver<B> {
     /// Waits for something to happen. The socket comes before the timer, so that a message which arrives together with a
     /// late wake-up proves the peer alive.
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
-        if let Err(error) = self.parts.socket.send_queued(context) {
+        // A link whose connection is gone still finishes what came before.
+        if let Err(error) = self.parts.socket.send_queued(context)
+            && self.lost.is_none()
+        {
             return Poll::Ready(Wake::Received(Received::Lost(error)));
         }
         if !self.parts.receiver.is_paused()
