@@ -15,10 +15,13 @@
 //! link.handle(now, Input::Connected)?;
 //!
 //! // Normally from the socket, as long as `!link.is_paused()`.
-//! let from_peer = [Message::Disconnect.encode()];
-//! for message in from_peer {
+//! let from_socket = [
+//!     Input::Message { bytes: Message::Disconnect.encode().into(), last: true },
+//!     Input::PeerClosed { code: 1000, reason: "bye".into() },
+//! ];
+//! for input in from_socket {
 //!     now = now.after(std::time::Duration::from_millis(1));
-//!     link.handle(now, Input::Message { bytes: message.into(), last: true })?;
+//!     link.handle(now, input)?;
 //!     while let Some(command) = link.poll_command() {
 //!         match command {
 //!             Command::Transmit(bytes) => assert!(bytes[0] > 0x7f), // send it as a binary message
@@ -57,7 +60,8 @@
 //!   prefix of settled transactions and never goes back.
 //! * **I6** Each blob that is opened is saved, fails or is aborted, once, and is charged until the host says so. One failure
 //!   is one event.
-//! * **I7** [`Command::Close`] is the last command and comes once. After it, nothing is held.
+//! * **I7** [`Command::Close`] is the last command and comes once. After it, nothing is held. However the connection ended, what
+//!   came whole before is handed out and settled first, for at most [`settle`](config::Timeouts::settle).
 //! * **I8** Work and memory are linear in the bytes received, however the peer cut them and whatever they claim.
 //!
 //! # What it is not
