@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+use crate::table::TableDefinition;
+
 /// Who we are, what we follow, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -95,6 +97,17 @@ impl TableFilter {
             Self::Only(names) => names.iter().any(|name| name == table),
             Self::Except(names) => names.iter().all(|name| name != table),
         }
+    }
+
+    /// The tables that are asked for by name and that the publisher, which has `tables`, has not.
+    pub fn missing<'a>(&'a self, tables: &[TableDefinition]) -> impl Iterator<Item = &'a str> {
+        let names: &[String] = match self {
+            Self::Only(names) => names,
+            Self::All | Self::Except(_) => &[],
+        };
+        let is_missing =
+            move |name: &&'a String| tables.iter().all(|table| table.table != name.as_str());
+        names.iter().filter(is_missing).map(String::as_str)
     }
 
     /// The names that it has.

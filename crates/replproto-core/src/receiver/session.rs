@@ -47,6 +47,8 @@ pub(super) struct Session {
     start: Start,
     phase: Phase,
     peer: Option<Name>,
+    /// The tables that the peer has, as far as a text of limited length goes.
+    offered: String,
 }
 
 #[derive(Debug, PartialEq)]
@@ -67,6 +69,7 @@ impl Session {
             start,
             phase: Phase::Unconnected,
             peer: None,
+            offered: String::new(),
         }
     }
 
@@ -80,6 +83,10 @@ impl Session {
 
     pub(super) const fn peer(&self) -> Option<&Name> {
         self.peer.as_ref()
+    }
+
+    pub(super) fn offered(&self) -> &str {
+        &self.offered
     }
 
     /// Where the subscription starts, and which copy it goes on with.
@@ -110,6 +117,27 @@ impl Session {
             }
         }
     }
+}
+
+/// The names of tables, of a text of at most [`TEXT_MAX`] bytes.
+fn joined(tables: &[TableDefinition]) -> String {
+    let mut names = String::new();
+    for TableDefinition { table, .. } in tables {
+        if names.len() > TEXT_MAX {
+            break;
+        }
+        if !names.is_empty() {
+            names.push_str(", ");
+        }
+        names.push_str(table);
+    }
+    text::cut(names, TEXT_MAX)
+}
+
+/// The tables that the peer has and nobody wants.
+fn unwanted(filter: &TableFilter, tables: Vec<TableDefinition>) -> Vec<String> {
+    let names = tables.into_iter().map(|definition| definition.table);
+    names.filter(|name| !filter.wants(name)).collect()
 }
 
 impl Receiver {
@@ -294,6 +322,7 @@ impl Receiver {
             });
         }
         self.session.peer = Some(name.as_str().into());
+        self.session.offered = joined(&node.tables);
         let is_old = node.capabilities.is_none();
         let capabilities = node.capabilities.unwrap_or_default();
         self.extend_setup(capabilities.setup_budget);
@@ -304,6 +333,9 @@ impl Receiver {
         let (replicate_by_default, tables) = match &self.config.tables {
             TableFilter::All => (true, Vec::new()),
             TableFilter::Except(tables) => (true, tables.clone()),
+            // An old peer copies no row for who names tables, but knows which to leave out (`publisher.md` section 4.4). What
+            // it has and does not say is passed over here.
+            filter @ TableFilter::Only(_) if is_old => (true, unwanted(filter, node.tables)),
             TableFilter::Only(tables) => (false, tables.clone()),
         };
         let mut excluded = alloc::vec![self.config.node_name.clone()];

@@ -22,6 +22,11 @@ impl Receiver {
         self.session.peer()
     }
 
+    /// The tables that the peer has said it has, with commas between them: at most [`TEXT_MAX`](crate::TEXT_MAX) bytes, for a log.
+    pub fn tables_offered(&self) -> &str {
+        self.session.offered()
+    }
+
     /// Whether the peer has answered the subscription.
     pub const fn is_set_up(&self) -> bool {
         self.session.is_following()

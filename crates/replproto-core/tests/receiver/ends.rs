@@ -347,8 +347,10 @@ fn the_close_frame_behind_a_disconnect_says_why() {
     assert_eq!(driver.receiver.stats().records, 0);
 }
 
+type End = (&'static str, fn(&mut Driver));
+
 /// Every way in which a connection ends although nobody has asked for it.
-fn ends() -> [(&'static str, fn(&mut Driver)); 6] {
+fn ends() -> [End; 6] {
     [
         ("lost", |driver| driver.input(Input::TransportLost)),
         ("closed", |driver| {

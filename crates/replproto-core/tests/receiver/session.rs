@@ -175,6 +175,33 @@ fn the_names_of_tables_and_origins_become_part_of_the_request() {
 }
 
 #[test]
+fn an_old_peer_is_told_which_tables_to_leave_out() {
+    use replproto_core::config::TableFilter;
+    use replproto_core::wire::message::NodeName;
+
+    let mut config = config();
+    config.tables = TableFilter::Only(vec!["Dog".into(), "Fox".into()]);
+    let mut driver = Driver::connected(config.clone(), Start::Copy);
+    let node = Message::NodeName(NodeName {
+        name: Some("peer".into()),
+        database: "data".into(),
+        tables: ["Cat", "Dog", "Eel"].map(wire::definition).into(),
+        capabilities: None,
+    });
+    driver.feed(node.encode().into());
+    let Some(Message::SubscriptionRequest(request)) = driver.sent().last() else {
+        panic!("no request");
+    };
+    let subscription = &request.subscriptions[0];
+    assert!(subscription.replicate_by_default);
+    assert_eq!(subscription.tables, ["Cat", "Eel"]);
+    assert_eq!(driver.receiver.tables_offered(), "Cat, Dog, Eel");
+    let definitions = ["Cat", "Dog"].map(wire::definition);
+    let missing: Vec<_> = config.tables.missing(&definitions).collect();
+    assert_eq!(missing, ["Fox"]);
+}
+
+#[test]
 fn another_name_than_expected_is_told_and_refused() {
     for second in [false, true] {
         let mut config = config();

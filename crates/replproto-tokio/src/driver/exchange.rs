@@ -30,6 +30,10 @@ struct State {
     /// on.
     deliveries: VecDeque<Place>,
     oldest: u64,
+    /// The application takes no more events.
+    is_left: bool,
+    /// It has left some.
+    has_unseen: bool,
 }
 
 /// For how many events, deliveries or answers there is room while nothing happens.
@@ -98,9 +102,17 @@ impl Exchange {
     /// Hands events to the application. Leaves the vector empty.
     pub(crate) fn push(&self, events: &mut Vec<Event>) {
         if !events.is_empty() {
-            self.state().events.extend(events.drain(..));
+            let mut state = self.state();
+            state.has_unseen |= state.is_left;
+            state.events.extend(events.drain(..));
+            drop(state);
             self.consumer.wake();
         }
+    }
+
+    /// Whether there are events that the application will never take.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.state().has_unseen
     }
 
     /// Nothing more is handed out; what the application has not seen is dropped.
@@ -140,6 +152,15 @@ impl Exchange {
 
     pub(crate) fn answer_all(&self, inputs: impl IntoIterator<Item = Input>) {
         self.add(|state| state.answers.inputs.extend(inputs));
+    }
+
+    /// The application takes no more events. `taken` are those that it has not looked at.
+    pub(crate) fn leave(&self, taken: &Taken) {
+        let mut state = self.state();
+        state.is_left = true;
+        state.has_unseen = !state.events.is_empty() || !taken.events.is_empty();
+        drop(state);
+        self.driver.wake();
     }
 
     /// Releases the oldest events.

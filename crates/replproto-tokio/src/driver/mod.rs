@@ -5,6 +5,7 @@ mod clock;
 mod end;
 mod exchange;
 mod idle;
+mod log;
 mod socket;
 
 use std::future::poll_fn;
@@ -14,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use replproto_core::config::TableFilter;
 use replproto_core::{Close, CloseFrame, Command, Event, Input, Instant, Receiver};
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
@@ -57,6 +59,8 @@ pub(crate) struct Parts<B> {
     /// Owns the writers of blobs, and nothing else.
     pub(crate) blob_scope: Scope,
     pub(crate) database: replproto_core::Name,
+    /// Those that were asked for.
+    pub(crate) tables: TableFilter,
     pub(crate) epoch: replproto_core::Epoch,
     pub(crate) until_idle: Option<Duration>,
     pub(crate) lease: Option<Lease>,
@@ -225,7 +229,7 @@ impl<B: BlobStore> Driver<B> {
             Command::Transmit(bytes) => self.parts.socket.send(&bytes),
             Command::Ping => self.parts.socket.ping(),
             Command::Event(event) => {
-                log(&self.parts.journal, &event);
+                self.log(&event);
                 self.events.push(event);
             }
             Command::OpenBlob { blob, file, size } => {
@@ -371,6 +375,10 @@ impl<B: BlobStore> Driver<B> {
             self.is_ended_idle = true;
             self.feed(now, Input::Shutdown);
         }
+        if self.parts.receiver.is_ending() && self.parts.exchange.is_stuck() {
+            // Nobody is left who could finish what came before the end.
+            self.feed(now, Input::Shutdown);
+        }
         let phase = self.current_phase();
         let is_due = self
             .told
@@ -472,32 +480,5 @@ impl<B: BlobStore> Driver<B> {
             code: Some(error.violation.close_code()),
             reason: error.violation.to_string(),
         })
-    }
-}
-
-/// A base copy takes long, and may come without having been asked for; a blob that is gone is lost. Whoever reads the log wants
-/// to know.
-fn log(journal: &Journal, event: &Event) {
-    match event {
-        Event::CopyStarted(started) => {
-            let (forced, resumed) = (started.forced, started.resumed);
-            line!(journal, "copy", info, forced, resumed, "a base copy begins");
-        }
-        Event::CopyCompleted(_) => line!(journal, "copy_end", info, "the base copy is complete"),
-        Event::BlobGone(gone) => {
-            let record = gone.record.as_ref().map(|owner| owner.table.as_str());
-            line!(
-                journal,
-                "blob_gone",
-                warn,
-                file = gone.file.as_str(),
-                table = record,
-                // Its words are the peer's, who may quote anything: a store keeps them, a log does not.
-                why = gone.fault.class(),
-                advice = "The record is kept without it: the publisher has lost this blob.",
-                "a blob is gone at the source"
-            );
-        }
-        _ => {}
     }
 }

@@ -199,6 +199,7 @@ impl Link {
             store: shared.store.clone(),
             blob_scope: scope.child(),
             database: config.core.database.as_str().into(),
+            tables: config.core.tables.clone(),
             epoch,
             until_idle: shared.until_idle,
             last_phase: shared.last_phase,
@@ -258,7 +259,8 @@ impl Link {
         self.progress.subscribe()
     }
 
-    /// Waits for the end of the link, and for that of every writer of its blobs. It does not bring the end about.
+    /// Waits for the end of the link, and for that of every writer of its blobs. It does not bring the end about. Events that
+    /// were not taken before do not hold it up.
     ///
     /// # Cancel safety
     /// Dropping the future drops the link.
@@ -274,6 +276,7 @@ impl Link {
 
     /// The same, with the panic as a value.
     pub(crate) async fn outcome(mut self) -> Result<LinkEnd, Box<dyn Any + Send>> {
+        self.exchange.leave(&self.taken);
         match (&mut self.driver).await {
             Ok(end) => Ok(end),
             Err(error) => match error.try_into_panic() {
