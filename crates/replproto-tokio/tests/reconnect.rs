@@ -372,7 +372,9 @@ async fn a_drain_whose_link_breaks_is_told_as_that() {
     let publisher = Publisher::bind().await;
     let sink = MemorySink::new();
     let mut has_begun = slow_commit(&sink, || Ok(()));
-    let follower = Follower::start_with(publisher.config(), sink, NoBlobs, options());
+    let mut config = publisher.config();
+    config.core.timeouts.settle = Duration::from_millis(10);
+    let follower = Follower::start_with(config, sink, NoBlobs, options());
     let (mut peer, _) = publisher.link().await;
     peer.put(&["a"], 2.0).await;
     soon(has_begun.wait_for(|begun| *begun)).await.unwrap();

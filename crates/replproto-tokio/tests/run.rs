@@ -12,7 +12,8 @@ use replproto_tokio::{
     MemorySinkError, MemoryView, NoBlobs, Phase, RunEnd, RunError, RunOptions, SinkStep, run,
 };
 use support::{
-    Peer, Publisher, Said, TABLE, TIME, batch, keys, options, padded_batch, soon, until,
+    Peer, Publisher, Said, TABLE, TIME, batch, batch_without_end, keys, options, padded_batch,
+    soon, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -133,7 +134,10 @@ async fn a_connection_cut_inside_a_message_is_dialled_again() {
     // The head of a frame of 1000 bytes, and a few of them.
     let stream = peer.socket.get_mut();
     stream.write_all(&[0x82, 126, 0x03, 0xe8]).await.unwrap();
-    stream.write_all(&batch(&["b"], 3.0)).await.unwrap();
+    stream
+        .write_all(&batch_without_end(&["b"], 3.0))
+        .await
+        .unwrap();
     drop(peer);
     let (mut peer, request) = publisher.link().await;
     assert_eq!(request.subscriptions[0].start, Sequence(2.0));

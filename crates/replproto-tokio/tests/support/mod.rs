@@ -342,6 +342,15 @@ pub fn batch(keys: &[&str], sequence: f64) -> Vec<u8> {
 
 /// The same with a text of so many bytes in each record.
 pub fn padded_batch(keys: &[&str], padding: usize, sequence: f64) -> Vec<u8> {
+    builder(keys, padding, sequence).finish(Some(Sequence(sequence)))
+}
+
+/// A batch of which the end, with its position, has not come.
+pub fn batch_without_end(keys: &[&str], sequence: f64) -> Vec<u8> {
+    builder(keys, 0, sequence).finish(None)
+}
+
+fn builder(keys: &[&str], padding: usize, sequence: f64) -> BatchBuilder {
     let mut batch = BatchBuilder::new(WallTime(TIME));
     for key in keys {
         let value = Value::Object(vec![
@@ -357,7 +366,7 @@ pub fn padded_batch(keys: &[&str], padding: usize, sequence: f64) -> Vec<u8> {
             ..NewEntry::default()
         });
     }
-    batch.finish(Some(Sequence(sequence)))
+    batch
 }
 
 /// The ids that a memory sink holds.

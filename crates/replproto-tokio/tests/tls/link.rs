@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::certificates::{Authority, Identity};
 use crate::publisher::{Side, TlsPeer, TlsPublisher};
-use crate::support::{NAME, batch, keys, padded_batch, soon, until};
+use crate::support::{NAME, batch_without_end, keys, padded_batch, soon, until};
 
 async fn sample() -> (TlsPublisher, LinkConfig) {
     let root = Authority::root("root");
@@ -153,7 +153,10 @@ async fn a_connection_that_is_cut_is_dialled_again() {
         // The head of a frame of 1000 bytes, a few of them, and no word of the end.
         let stream = peer.socket.get_mut();
         stream.write_all(&[0x82, 126, 0x03, 0xe8]).await.unwrap();
-        stream.write_all(&batch(&["b"], 3.0)).await.unwrap();
+        stream
+            .write_all(&batch_without_end(&["b"], 3.0))
+            .await
+            .unwrap();
         stream.flush().await.unwrap();
         drop(peer);
         let (mut peer, request) = publisher.link().await;

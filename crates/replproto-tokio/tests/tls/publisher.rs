@@ -105,7 +105,9 @@ impl TlsPublisher {
     pub(crate) fn config_at(&self, host: &str) -> LinkConfig {
         let port = self.publisher.endpoint().port();
         let endpoint = format!("wss://{host}:{port}").parse().unwrap();
-        LinkConfig::new(endpoint, "us", crate::support::DATABASE)
+        let mut config = self.publisher.config();
+        config.endpoint = endpoint;
+        config
     }
 
     pub(crate) async fn accept_tls(&self) -> io::Result<TlsStream<TcpStream>> {
