@@ -148,6 +148,34 @@ async fn a_connection_cut_inside_a_message_is_dialled_again() {
 }
 
 #[tokio::test]
+async fn what_came_before_the_end_of_a_connection_is_stored_with_its_cursor() {
+    const COUNT: u32 = 300;
+    let publisher = Publisher::bind().await;
+    let follower = Follower::start(&publisher, &options());
+    for (round, is_closed) in [true, false].into_iter().enumerate() {
+        let (mut peer, request) = publisher.link().await;
+        let first = 2 + round as u32 * COUNT;
+        let start = request.subscriptions[0].start;
+        assert!(
+            round == 0 || start == Sequence(f64::from(first - 1)),
+            "{start:?}"
+        );
+        for number in first..first + COUNT {
+            peer.put(&[&number.to_string()], f64::from(number)).await;
+        }
+        if is_closed {
+            peer.close(1000, "enough").await;
+        }
+        drop(peer);
+    }
+    let (_peer, request) = publisher.link().await;
+    let last = f64::from(1 + 2 * COUNT);
+    assert_eq!(request.subscriptions[0].start, Sequence(last));
+    assert_eq!(keys(&follower.view).len(), 2 * COUNT as usize);
+    follower.shut_down().await;
+}
+
+#[tokio::test]
 async fn small_transactions_share_a_commit_and_each_is_confirmed_after_it() {
     const COUNT: u32 = 1000;
     let publisher = Publisher::bind().await;
