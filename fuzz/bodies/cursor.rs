@@ -1,11 +1,14 @@
 //! Arbitrary bytes as a stored cursor: as they are, with a checksum that fits, and as the parts of a cursor.
 
-use replproto_core::{CopyCursor, Cursor, CursorError, Sequence, WallTime};
+use std::sync::Arc;
+
+use replproto_core::config::TableFilter;
+use replproto_core::{CopyCursor, Cursor, CursorError, Selection, Sequence, WallTime};
 
 use super::alloc;
 
-/// A cursor keeps a copy of the table's name and of the key.
-const BYTES_PER_BYTE: usize = 4;
+/// A cursor keeps a copy of the table's name and of the key, and each name of a selection as a text of its own, in a list that grows.
+const BYTES_PER_BYTE: usize = 24;
 const FREE: usize = 256;
 
 /// Runs the input.
@@ -51,6 +54,18 @@ fn build(data: &[u8]) -> Option<Cursor> {
             after_key: key.to_vec().into(),
             order: u32::from(length),
         }));
+    }
+    if let Some(copy) = &cursor.copy
+        && copy.order & 2 != 0
+    {
+        let names = copy.table.split('\0').map(str::to_owned).collect();
+        let origins = vec![String::from("node-c"); (copy.order >> 2 & 1) as usize];
+        let tables = if copy.order & 8 == 0 {
+            TableFilter::Only(names)
+        } else {
+            TableFilter::Except(names)
+        };
+        cursor.selection = Some(Arc::new(Selection::new(tables, origins)));
     }
     Some(cursor)
 }

@@ -277,6 +277,7 @@ fn dialled(recording: &Recording, request: &SubscriptionRequest, confirmed: f64)
             sequence: Sequence(0.0),
             announced: Sequence(0.0),
             copy: Some(Box::new(copy_cursor(copy))),
+            selection: None,
         }),
         None if subscription.start.0 > 0.0 => Start::At(subscription.start),
         None => Start::Copy,

@@ -2,13 +2,16 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::checksum::checksum;
+use crate::config::TableFilter;
 use crate::id::Name;
+use crate::selection::Selection;
 use crate::time::{Sequence, WallTime};
 
 /// How far the application has durably followed one publisher.
@@ -25,6 +28,8 @@ pub struct Cursor {
     pub announced: Sequence,
     /// A base copy that is under way.
     pub copy: Option<Box<CopyCursor>>,
+    /// What was followed up to here; `None`: everything. It says nothing about the rest.
+    pub selection: Option<Arc<Selection>>,
 }
 
 /// How far a base copy has come (`protocol.md` sections 3.2 and 8.3).
@@ -101,6 +106,8 @@ pub enum CursorError {
 const FORMAT: u8 = 1;
 /// It was not: the newest that was follows it.
 const FORMAT_AHEAD: u8 = 2;
+/// The same, and then the selection.
+const FORMAT_SELECTED: u8 = 3;
 const CHECKSUM: usize = 8;
 
 impl Cursor {
@@ -110,6 +117,7 @@ impl Cursor {
             sequence,
             announced: sequence,
             copy: None,
+            selection: None,
         }
     }
 
@@ -119,7 +127,14 @@ impl Cursor {
             sequence,
             announced: Sequence(0.0),
             copy: None,
+            selection: None,
         }
+    }
+
+    /// Whether it covers this table.
+    pub fn covers(&self, table: &str) -> bool {
+        let selection = self.selection.as_deref();
+        selection.is_none_or(|selection| selection.tables().wants(table))
     }
 
     /// Bytes that it takes besides itself.
@@ -133,17 +148,23 @@ impl Cursor {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         let is_ahead = self.sequence.0.to_bits() != self.announced.0.to_bits();
-        out.push(if is_ahead { FORMAT_AHEAD } else { FORMAT });
+        let format = match &self.selection {
+            Some(_) => FORMAT_SELECTED,
+            None if is_ahead => FORMAT_AHEAD,
+            None => FORMAT,
+        };
+        out.push(format);
         out.extend_from_slice(&self.sequence.0.to_be_bytes());
-        if is_ahead {
+        if format != FORMAT {
             out.extend_from_slice(&self.announced.0.to_be_bytes());
+        }
+        if let Some(selection) = &self.selection {
+            write_selection(selection, &mut out);
         }
         if let Some(copy) = &self.copy {
             out.extend_from_slice(&copy.copy_start.0.to_be_bytes());
             out.extend_from_slice(&copy.order.to_be_bytes());
-            // A table's name came in a message, whose length fits 32 bits.
-            out.extend_from_slice(&(copy.table.len() as u32).to_be_bytes());
-            out.extend_from_slice(copy.table.as_bytes());
+            write_text(&copy.table, &mut out);
             out.extend_from_slice(&copy.after_key);
         }
         let sum = checksum(out.iter().copied());
@@ -166,42 +187,45 @@ impl Cursor {
         }
         let mut rest = body;
         let [format] = take(&mut rest)?;
-        if format != FORMAT && format != FORMAT_AHEAD {
+        if !matches!(format, FORMAT | FORMAT_AHEAD | FORMAT_SELECTED) {
             return Err(CursorError::Format(format));
         }
         let sequence = Sequence(f64::from_be_bytes(take(&mut rest)?));
-        let announced = if format == FORMAT_AHEAD {
-            Sequence(f64::from_be_bytes(take(&mut rest)?))
-        } else {
+        let announced = if format == FORMAT {
             sequence
+        } else {
+            Sequence(f64::from_be_bytes(take(&mut rest)?))
         };
         if format == FORMAT_AHEAD && announced.0.to_bits() == sequence.0.to_bits() {
             // There is one way to write a cursor.
             return Err(CursorError::Damaged);
         }
+        let selection = if format == FORMAT_SELECTED {
+            Some(Arc::new(read_selection(&mut rest)?))
+        } else {
+            None
+        };
         if rest.is_empty() {
             return Ok(Self {
                 sequence,
                 announced,
                 copy: None,
+                selection,
             });
         }
         let copy_start = WallTime(f64::from_be_bytes(take(&mut rest)?));
         let order = u32::from_be_bytes(take(&mut rest)?);
-        let table_length = u32::from_be_bytes(take(&mut rest)?) as usize;
-        let (table, after_key) = rest
-            .split_at_checked(table_length)
-            .ok_or(CursorError::Damaged)?;
-        let table = core::str::from_utf8(table).map_err(|_| CursorError::Damaged)?;
+        let table = take_text(&mut rest)?;
         Ok(Self {
             sequence,
             announced,
             copy: Some(Box::new(CopyCursor {
                 copy_start,
                 table: table.into(),
-                after_key: Bytes::copy_from_slice(after_key),
+                after_key: Bytes::copy_from_slice(rest),
                 order,
             })),
+            selection,
         })
     }
 }
@@ -222,6 +246,60 @@ impl<'de> serde::Deserialize<'de> for Cursor {
     }
 }
 
+/// Which of the three filters of tables it is, then names: those of tables, and those of origins.
+fn write_selection(selection: &Selection, out: &mut Vec<u8>) {
+    let tables = selection.tables();
+    out.push(match tables {
+        TableFilter::All => 0,
+        TableFilter::Only(_) => 1,
+        TableFilter::Except(_) => 2,
+    });
+    for names in [tables.names(), selection.excluded_origins()] {
+        out.extend_from_slice(&(names.len() as u32).to_be_bytes());
+        for name in names {
+            write_text(name, out);
+        }
+    }
+}
+
+fn read_selection(rest: &mut &[u8]) -> Result<Selection, CursorError> {
+    let [kind] = take(rest)?;
+    let (names, origins) = (take_names(rest)?, take_names(rest)?);
+    let tables = match kind {
+        0 if names.is_empty() => TableFilter::All,
+        1 => TableFilter::Only(names),
+        2 if !names.is_empty() => TableFilter::Except(names),
+        _ => return Err(CursorError::Damaged),
+    };
+    Ok(Selection::new(tables, origins))
+}
+
+/// A text of which the length fits 32 bits: it came in a message, or belongs to the configuration.
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, CursorError> {
+    let length = u32::from_be_bytes(take(rest)?) as usize;
+    let (text, left) = rest.split_at_checked(length).ok_or(CursorError::Damaged)?;
+    *rest = left;
+    core::str::from_utf8(text).map_err(|_| CursorError::Damaged)
+}
+
+/// Names in order, each once: there is one way to write a cursor.
+fn take_names(rest: &mut &[u8]) -> Result<Vec<String>, CursorError> {
+    let mut names: Vec<String> = Vec::new();
+    for _ in 0..u32::from_be_bytes(take(rest)?) {
+        let name = take_text(rest)?;
+        if names.last().is_some_and(|last| last.as_str() >= name) {
+            return Err(CursorError::Damaged);
+        }
+        names.push(name.into());
+    }
+    Ok(names)
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], CursorError> {
     let (taken, left) = rest.split_first_chunk().ok_or(CursorError::Damaged)?;
     *rest = left;
@@ -231,6 +309,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], CursorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selection::tests::selection;
     use proptest::prelude::*;
 
     fn cursor() -> impl Strategy<Value = Cursor> {
@@ -243,18 +322,24 @@ mod tests {
             },
         );
         let sequences = (any::<f64>(), proptest::option::of(any::<f64>()));
-        (sequences, proptest::option::of(copy)).prop_map(|((sequence, announced), copy)| Cursor {
-            sequence: Sequence(sequence),
-            announced: Sequence(announced.unwrap_or(sequence)),
-            copy: copy.map(Box::new),
-        })
+        let selection = proptest::option::of(selection());
+        (sequences, proptest::option::of(copy), selection).prop_map(
+            |((sequence, announced), copy, selection)| Cursor {
+                sequence: Sequence(sequence),
+                announced: Sequence(announced.unwrap_or(sequence)),
+                copy: copy.map(Box::new),
+                selection: selection.map(Arc::new),
+            },
+        )
     }
 
     proptest! {
         #[test]
         fn comes_back_as_it_was(cursor in cursor()) {
             let bytes = cursor.to_bytes();
-            prop_assert_eq!(Cursor::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+            let read = Cursor::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(&read.selection, &cursor.selection);
+            prop_assert_eq!(read.to_bytes(), bytes);
         }
 
         #[test]

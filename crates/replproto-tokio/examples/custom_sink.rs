@@ -292,7 +292,7 @@ impl State {
             // Rule: the writes of a transaction are told from each other. To store it is what `commit` is for.
             Event::EndTransaction(_) => self.writes.end_transaction(),
             Event::CopyStarted(copy) => self.on_copy_started(copy),
-            Event::CopyCompleted(_) => self.on_copy_completed(),
+            Event::CopyCompleted(completed) => self.on_copy_completed(&completed.cursor),
             // Tables are made when they are needed.
             _ => {}
         }
@@ -362,13 +362,15 @@ impl State {
         });
     }
 
-    fn on_copy_completed(&mut self) {
-        // Rule: what no entry of the copy has named is gone at the source. Deletions stay remembered.
+    fn on_copy_completed(&mut self, cursor: &Cursor) {
+        // Rule: what no entry of the copy has named is gone at the source, in the tables that are followed. Deletions stay
+        // remembered.
         if let Some(Copy {
             mark, sweeps: true, ..
         }) = self.copy.take()
         {
-            for rows in self.tables.values_mut() {
+            let tables = self.tables.iter_mut();
+            for (_, rows) in tables.filter(|(table, _)| cursor.covers(table)) {
                 rows.retain(|_, kept| kept.row.content().is_none() || kept.mark == mark);
             }
         }

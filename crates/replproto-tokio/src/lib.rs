@@ -93,7 +93,7 @@ pub use no_blobs::{BlobRefused, DiscardBlobs, DiscardedBlob, NoBlobs, RefusedBlo
 pub use progress::{Interruption, LinkSnapshot, Phase, Snapshot};
 pub use record::Recorder;
 pub use replproto_core as core;
-pub use run::{Ended, Grouping, OnGap, RunEnd, RunError, RunOptions, Stop, run};
+pub use run::{Ended, Grouping, OnGap, OnWider, RunEnd, RunError, RunOptions, Stop, run};
 pub use scope::Scope;
 pub use sink::{Applied, Doubts, Sink, Stored};
 #[cfg(feature = "sqlite")]

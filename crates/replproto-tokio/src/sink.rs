@@ -45,7 +45,8 @@ use replproto_core::{Cursor, Event, StoredCursor};
 ///   ([`RETENTION`](replproto_core::replica::RETENTION)). Between [`Event::CopyStarted`] and [`Event::CopyCompleted`] a put is a
 ///   [copied row](replproto_core::replica::Memory::apply_copied).
 /// * Between [`Event::CopyStarted`] and [`Event::CopyCompleted`] it marks every record that an entry names, and at the end
-///   removes the others, unless the copy was `forced`: such a one has not all records. A copy that is `resumed` goes on with the marks that it had; one that is not forgets them, and in
+///   removes the others of the tables that its cursor [covers](replproto_core::Cursor::covers), unless the copy was `forced`: such a
+///   one has not all records. A copy that is `resumed` goes on with the marks that it had; one that is not forgets them, and in
 ///   the same step the copy in the stored cursor.
 /// * A record whose id or value cannot be decoded is passed over and counted.
 pub trait Sink: Send {

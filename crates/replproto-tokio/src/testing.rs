@@ -246,6 +246,7 @@ pub(crate) fn in_copy(sequence: f64, start: f64) -> Cursor {
             after_key: b"a".as_slice().into(),
             order: 1,
         })),
+        selection: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use replproto_core::config::{FlowControl, LargeRecord, Mode, RECORD_MAX, TableFilter, Timeouts};
 use replproto_core::{Config, Sequence, Start};
-use replproto_tokio::{Endpoint, OnGap};
+use replproto_tokio::{Endpoint, OnGap, OnWider};
 
 use super::bound;
 use super::marks::{Pair, amount};
@@ -76,6 +76,10 @@ pub(crate) struct ReceiveArgs {
     /// take what has changed since (records that were deleted meanwhile stay), or `stop`
     #[arg(long, value_enum, default_value = "copy")]
     pub(super) on_gap: OnGapArg,
+    /// When more is to be followed than the stored cursor was made for, such as another table: ask for a complete `copy`, `refuse`, or
+    /// `ignore` that what is older is missing
+    #[arg(long, value_enum, default_value = "copy")]
+    pub(super) on_wider: OnWiderArg,
     /// Follow only these tables (comma-separated)
     #[arg(long, value_name = "TABLES")]
     tables: Option<List>,
@@ -202,6 +206,23 @@ impl From<OnGapArg> for OnGap {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OnWiderArg {
+    Copy,
+    Refuse,
+    Ignore,
+}
+
+impl From<OnWiderArg> for OnWider {
+    fn from(on_wider: OnWiderArg) -> Self {
+        match on_wider {
+            OnWiderArg::Copy => Self::Copy,
+            OnWiderArg::Refuse => Self::Refuse,
+            OnWiderArg::Ignore => Self::Ignore,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum LargeRecordArg {
     Skip,
     End,
@@ -291,6 +312,11 @@ impl ReceiveArgs {
     fn table_filter(&self) -> Result<TableFilter, Failure> {
         let only = self.tables.clone().unwrap_or_default().0;
         let except = self.exclude_tables.clone().unwrap_or_default().0;
+        if self.tables.is_some() && only.is_empty() {
+            return Err(Failure::Usage(
+                "--tables names no table: leave it out to follow all of them".into(),
+            ));
+        }
         match (only.is_empty(), except.is_empty()) {
             (true, true) => Ok(TableFilter::All),
             (false, true) => Ok(TableFilter::Only(only)),
@@ -396,8 +422,6 @@ mod tests {
             "us",
             "--peer",
             "",
-            "--tables",
-            "",
             "--exclude-tables",
             "",
             "--exclude",
@@ -453,6 +477,7 @@ mod tests {
     fn what_makes_no_sense_is_a_mistake_of_usage() {
         for options in [
             &["--tables", "a", "--exclude-tables", "b"][..],
+            &["--tables", " ,"],
             &["--ping-interval", "0"],
             &["--name", ""],
             &["--max-record", "0"],

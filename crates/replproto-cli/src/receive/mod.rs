@@ -117,6 +117,9 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
                 RunError::Gap(error) => Failure::Runtime(format!(
                     "{error}. --on-gap copy asks for a complete copy, --on-gap keep for what has changed since."
                 )),
+                RunError::Wider(_) => Failure::Runtime(format!(
+                    "{error}. --on-wider copy asks for a complete copy; to go on without what is older, --on-wider ignore."
+                )),
                 RunError::OtherPublisher { .. } => Failure::Runtime(format!(
                     "{error}. Give the other one a file of its own, or start over with --ignore-cursor."
                 )),
@@ -165,6 +168,7 @@ fn run_options(args: &ReceiveArgs) -> RunOptions {
     options.start = args.start.clone();
     options.ignore_cursor = args.ignore_cursor;
     options.on_gap = args.on_gap.into();
+    options.on_wider = args.on_wider.into();
     options.until_idle = args.until_idle;
     options.deadline = args.deadline;
     options.first_delay = args.reconnect_delay;

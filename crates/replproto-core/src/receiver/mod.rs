@@ -19,6 +19,7 @@ mod view;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 
@@ -31,6 +32,7 @@ use crate::event::Event;
 use crate::id::{BlobId, CommitId, Epoch};
 use crate::input::Input;
 use crate::pause::PauseReasons;
+use crate::selection::Selection;
 use crate::stats::Stats;
 use crate::text::{self, TEXT_MAX};
 use crate::time::{Instant, Sequence};
@@ -118,11 +120,13 @@ impl Receiver {
         now: Instant,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let (cursor, is_durable) = match &start {
+        let (mut cursor, is_durable) = match &start {
             Start::Copy => (Cursor::at(Sequence(0.0)), false),
             Start::At(sequence) => (Cursor::asked(*sequence), false),
             Start::Resume(cursor) => (cursor.clone(), true),
         };
+        let selection = Selection::of(&config);
+        cursor.selection = (!selection.is_everything()).then(|| Arc::new(selection));
         let limits = config.limits;
         let mut timers = Timers::new(now);
         timers.set(Timer::Setup, config.timeouts.setup);

@@ -267,6 +267,7 @@ fn interrupted() -> Cursor {
             after_key: bytes::Bytes::from_static(b"b"),
             order: 1,
         })),
+        selection: None,
     }
 }
 

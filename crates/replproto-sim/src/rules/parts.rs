@@ -1,12 +1,14 @@
 //! The delay between dials, the cursor as bytes, and what a configuration may be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use replproto_core::config::{Level, Marks};
+use replproto_core::config::{Level, Marks, TableFilter};
 use replproto_core::wire::close::{MAX_REASON, truncate_reason};
 use replproto_core::{
-    Backoff, Config, CopyCursor, Cursor, Epoch, Instant, Receiver, Sequence, Start, WallTime,
+    Backoff, Config, CopyCursor, Cursor, Epoch, Instant, Receiver, Selection, Sequence, Start,
+    WallTime,
 };
 
 use crate::oracles::{Result, hold};
@@ -42,6 +44,20 @@ pub(super) fn check_backoff(seed: u64) -> Result {
     Ok(())
 }
 
+fn selection(rng: &mut Rng) -> Selection {
+    let mut names = || {
+        let count = rng.below(4);
+        (0..count).map(|_| format!("T{}", rng.below(5))).collect()
+    };
+    let (tables, origins) = (names(), names());
+    let tables = match rng.below(3) {
+        0 => TableFilter::All,
+        1 => TableFilter::Only(tables),
+        _ => TableFilter::Except(tables),
+    };
+    Selection::new(tables, origins)
+}
+
 /// A cursor is read as it was written, and any damage is noticed.
 pub(super) fn check_cursor(seed: u64) -> Result {
     let mut rng = Rng::named(seed, "cursor");
@@ -58,6 +74,7 @@ pub(super) fn check_cursor(seed: u64) -> Result {
         sequence,
         announced: [sequence, Sequence(rng.below(1 << 41) as f64)][rng.below(2) as usize],
         copy: copy.map(Box::new),
+        selection: rng.chance(500).then(|| Arc::new(selection(&mut rng))),
     };
     let mut bytes = cursor.to_bytes();
     let read = Cursor::from_bytes(&bytes);

@@ -112,7 +112,7 @@ impl State {
                 }
             }
             Event::CopyStarted(copy) => self.on_copy_started(copy),
-            Event::CopyCompleted(_) => self.on_copy_completed(),
+            Event::CopyCompleted(completed) => self.on_copy_completed(&completed.cursor),
             Event::BlobGone(failure) => {
                 self.blobs_gone.insert(failure.file.to_string());
             }
@@ -367,11 +367,12 @@ impl State {
         }
     }
 
-    fn on_copy_completed(&mut self) {
+    fn on_copy_completed(&mut self, cursor: &Cursor) {
         let Some(copy) = self.copy.take() else { return };
         if copy.sweeps {
-            let is_unseen =
-                |_: &Key, held: &mut Held| held.content.is_some() && held.mark != copy.mark;
+            let is_unseen = |(table, _): &Key, held: &mut Held| {
+                held.content.is_some() && held.mark != copy.mark && cursor.covers(table)
+            };
             let unseen = self.entries.extract_if(.., is_unseen);
             self.changed.extend(unseen.map(|(key, _)| key));
         }

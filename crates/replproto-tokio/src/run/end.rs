@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use replproto_core::config::ConfigError;
-use replproto_core::{CursorError, LinkError, Report, Stats};
+use replproto_core::{CursorError, LinkError, Part, Report, Stats};
 use thiserror::Error;
 
 use crate::connect::ConnectError;
@@ -72,6 +72,10 @@ pub enum RunError<E: std::error::Error + 'static> {
     /// The publisher no longer has the log from the cursor on, and [`OnGap::Stop`](super::OnGap::Stop) is set.
     #[error("{0}")]
     Gap(LinkError),
+    /// The sink's cursor was made without a part of what is to be followed now, and [`OnWider::Refuse`](super::OnWider::Refuse) is
+    /// set.
+    #[error("the store's cursor was made without {0}")]
+    Wider(Part),
     /// The sink has a cursor of another publisher than the one that is expected. It means nothing to that one: take another
     /// sink, or set [`RunOptions::ignore_cursor`](super::RunOptions::ignore_cursor).
     #[error("the store follows the publisher {stored:?}, not {expected:?}")]

@@ -5,6 +5,7 @@ mod halt;
 mod latency;
 mod options;
 mod pump;
+mod start;
 mod stop;
 
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use std::time::Duration;
 
 use replproto_core::{
     Backoff, BlobTries, CloseReason, Cursor, EndCause, Epoch, LinkError, PauseReasons, Reconnect,
-    Report, Start, StoredCursor,
+    Report, Start,
 };
 use tokio::time::sleep_until;
 
 pub use self::end::{Ended, RunEnd, RunError};
 use self::halt::{Halt, Halts};
-pub use self::options::{Grouping, OnGap, RunOptions};
+pub use self::options::{Grouping, OnGap, OnWider, RunOptions};
 use self::pump::{Pump, Worked};
 pub use self::stop::Stop;
 use self::stop::StopRequest;
@@ -27,10 +28,10 @@ use crate::connect::ConnectError;
 use crate::describe::describe;
 use crate::driver::Clock;
 use crate::journal::{Journal, line};
-use crate::link::{Link, LinkConfig, LinkEnd, Opening, Shared};
+use crate::link::{Link, LinkConfig, LinkEnd, Shared};
 use crate::progress::{Interruption, Phase, Progress, Snapshot};
 use crate::scope::Scope;
-use crate::sink::{Sink, Stored};
+use crate::sink::Sink;
 
 /// Follows a publisher into a sink: dials, keeps what comes, confirms what is durable, and dials again whenever a link ends.
 ///
@@ -272,44 +273,6 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             (_, Some(end)) => self.ended(&end),
             (_, None) => Ok(Session::Again(EndCause::Panic, Duration::ZERO)),
         }
-    }
-
-    /// Where to go on.
-    fn prepare(
-        &mut self,
-        epoch: Epoch,
-        stored: Stored,
-    ) -> Result<(LinkConfig, Opening), RunError<S::Error>> {
-        self.durable = match &stored.cursor {
-            StoredCursor::Found(cursor) if !self.ignores_cursor => Some(cursor.clone()),
-            _ => None,
-        };
-        let mut config = self.link.clone();
-        config.core.on_gap = self.options.on_gap.of_link();
-        let configured = self.start.clone();
-        let start = if self.ignores_cursor {
-            configured
-        } else {
-            // A cursor means nothing to a publisher of another name.
-            let has_cursor = !matches!(stored.cursor, StoredCursor::Absent);
-            match (stored.peer, &config.core.peer_name) {
-                (Some(stored), Some(expected)) if has_cursor && stored != *expected => {
-                    let expected = expected.clone();
-                    return Err(RunError::OtherPublisher { stored, expected });
-                }
-                (Some(stored), None) => config.expect_peer(stored),
-                _ => {}
-            }
-            Start::choose(stored.cursor, configured)?
-        };
-        let cursor = self.durable.clone();
-        self.tell(|snapshot| snapshot.cursor = cursor);
-        let opening = Opening {
-            epoch,
-            blob_tries: self.blob_tries.clone(),
-            ..Opening::from(start)
-        };
-        Ok((config, opening))
     }
 
     fn not_connected(

@@ -19,6 +19,8 @@ pub struct RunOptions {
     pub ignore_cursor: bool,
     /// What to do when the publisher no longer has its log from the cursor on.
     pub on_gap: OnGap,
+    /// What to do when the sink's cursor was made for less than is to be followed now.
+    pub on_wider: OnWider,
     /// End well after so long without a message, when nothing is under way: set up, no base copy, no blob open or
     /// missing, nothing queued and nothing to be confirmed. Time in which this process was not running does not count.
     pub until_idle: Option<Duration>,
@@ -55,6 +57,7 @@ impl Default for RunOptions {
             start: Start::Copy,
             ignore_cursor: false,
             on_gap: OnGap::default(),
+            on_wider: OnWider::default(),
             until_idle: None,
             deadline: None,
             first_delay: Duration::from_millis(500),
@@ -81,6 +84,19 @@ pub enum OnGap {
     Keep,
     /// End with [`RunError::Gap`](super::RunError::Gap).
     Stop,
+}
+
+/// What to do when the sink's cursor was made for less than is to be followed now: for fewer tables, or without the writes of a node.
+/// What the publisher has of the rest lies before the cursor and would never come (`protocol.md` section 15, ruling 27).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnWider {
+    /// Ask for a complete base copy.
+    #[default]
+    Copy,
+    /// End with [`RunError::Wider`](super::RunError::Wider).
+    Refuse,
+    /// Go on from the cursor, without what is older.
+    Ignore,
 }
 
 impl OnGap {

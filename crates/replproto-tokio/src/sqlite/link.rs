@@ -1,6 +1,8 @@
 //! The row of a link: whom it follows, how far it has come, which base copy is under way.
 
-use replproto_core::{Cursor, StoredCursor};
+use std::sync::Arc;
+
+use replproto_core::{Cursor, Selection, StoredCursor};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
@@ -11,6 +13,8 @@ pub(super) struct Link {
     pub(super) skipped: u64,
     pub(super) skipped_changed: bool,
     pub(super) copy: Copy,
+    /// That of the stored cursor.
+    pub(super) selection: Option<Arc<Selection>>,
 }
 
 /// A base copy.
@@ -46,6 +50,10 @@ impl Copy {
 
 impl Link {
     pub(super) fn load(connection: &Connection, id: i64) -> rusqlite::Result<Self> {
+        let selection = match read_cursor(connection, id)? {
+            StoredCursor::Found(cursor) => cursor.selection,
+            _ => None,
+        };
         connection
             .prepare_cached(
                 "SELECT peer, skipped, copy_state, copy_mark, copy_start FROM _replproto_link WHERE id = ?1",
@@ -66,6 +74,7 @@ impl Link {
                         mark: row.get(3)?,
                         start: row.get(4)?,
                     },
+                    selection,
                 })
             })
     }

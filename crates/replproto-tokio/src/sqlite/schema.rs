@@ -10,13 +10,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use super::SqliteOptions;
 use super::error::{AtPath, SqliteError};
 use super::place::{Identity, Place};
-use super::upgrade::{self, FORMAT_1};
+use super::upgrade::{self, FORMAT_1, FORMAT_2};
 
 /// Names of our own tables begin with this.
 pub(super) const PREFIX: &str = "_replproto_";
 
 /// The layout that this version writes, kept in `_replproto_format`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 /// How long to wait for another link that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ const STATEMENTS_KEPT: usize = 256;
 ///
 /// * `_replproto_link`: one row per link. `copy_state` is 0, or 1 while a base copy is under way, or 2 if rows that it does
 ///   not bring must stay all the same.
-/// * `_replproto_table`: which SQL table holds which replicated table.
+/// * `_replproto_table`: which SQL table holds which replicated table, and whether it is still followed.
 /// * `_replproto_tombstone`: see `tombstone.rs`.
 /// * `_replproto_seen`: records that the base copy under way has brought, while a newer version was there.
 /// * `_replproto_doubt`: rows that may not be the publisher's, and why (`replproto_core::replica::Doubt`).
@@ -61,6 +61,7 @@ CREATE TABLE _replproto_table (
     link INTEGER NOT NULL REFERENCES _replproto_link (id),
     name TEXT NOT NULL,
     sql_name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    followed INTEGER NOT NULL DEFAULT 1,
     UNIQUE (link, name)
 );
 CREATE TABLE _replproto_tombstone (
@@ -180,7 +181,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, SqliteError> {
         .execute_batch("PRAGMA query_only = ON")
         .at(path)?;
     match format(&connection).at(path)? {
-        Some(FORMAT | FORMAT_1) => Ok(connection),
+        Some(FORMAT | FORMAT_2 | FORMAT_1) => Ok(connection),
         Some(format) => Err(SqliteError::Format {
             path: path.to_owned(),
             format,
@@ -223,6 +224,9 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> 
     }
     if format(connection).at(path)? == Some(FORMAT_1) {
         upgrade::from_format_1(connection).at(path)?;
+    }
+    if format(connection).at(path)? == Some(FORMAT_2) {
+        upgrade::from_format_2(connection).at(path)?;
     }
     match format(connection).at(path)? {
         Some(FORMAT) => Ok(()),

@@ -192,7 +192,7 @@ impl Store {
                 None => Ok(()),
             },
             Event::CopyStarted(copy) => self.on_copy_started(copy),
-            Event::CopyCompleted(_) => self.on_copy_completed(),
+            Event::CopyCompleted(completed) => self.on_copy_completed(&completed.cursor),
             Event::BlobGone(failure) => self.on_blob_gone(failure),
             // Checkpoints come with the commit; a blob that is held comes again.
             _ => Ok(()),
@@ -306,10 +306,15 @@ impl Store {
         Ok(())
     }
 
-    fn write_cursor(&self, cursor: &Cursor) -> rusqlite::Result<()> {
+    fn write_cursor(&mut self, cursor: &Cursor) -> rusqlite::Result<()> {
+        let id = self.guard.link;
         self.connection
             .prepare_cached("UPDATE _replproto_link SET cursor = ?2 WHERE id = ?1")?
-            .execute(params![self.guard.link, cursor.to_bytes()])?;
+            .execute(params![id, cursor.to_bytes()])?;
+        if self.link.selection != cursor.selection {
+            tables::mark_followed(&self.connection, id, cursor)?;
+            self.link.selection.clone_from(&cursor.selection);
+        }
         Ok(())
     }
 
@@ -355,10 +360,11 @@ impl Store {
         )
     }
 
-    fn on_copy_completed(&mut self) -> rusqlite::Result<()> {
+    fn on_copy_completed(&mut self, cursor: &Cursor) -> rusqlite::Result<()> {
         let Copy { state, mark, .. } = self.link.copy;
         if state == CopyState::Sweeping {
-            for table in self.tables.open_all(&self.connection, self.guard.link)? {
+            let link = self.guard.link;
+            for table in self.tables.open_covered(&self.connection, link, cursor)? {
                 self.connection
                     .prepare_cached(&table.sweep)?
                     .execute([mark, table.id])?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use replproto_core::Table;
+use replproto_core::{Cursor, Table};
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -114,18 +114,16 @@ impl Tables {
         Ok(table)
     }
 
-    /// Opens every table that the link has ever had.
-    pub(super) fn open_all(
+    /// Opens every table that the link has ever had and that the cursor covers.
+    pub(super) fn open_covered(
         &mut self,
         connection: &Connection,
         link: i64,
+        cursor: &Cursor,
     ) -> rusqlite::Result<Vec<Rc<DataTable>>> {
-        let names: Vec<String> = connection
-            .prepare_cached("SELECT name FROM _replproto_table WHERE link = ?1 ORDER BY id")?
-            .query_map([link], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        names
+        names(connection, link)?
             .iter()
+            .filter(|name| cursor.covers(name))
             .map(|name| self.open(connection, link, name))
             .collect()
     }
@@ -134,6 +132,29 @@ impl Tables {
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
+}
+
+/// Every table that the link has ever had.
+fn names(connection: &Connection, link: i64) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT name FROM _replproto_table WHERE link = ?1 ORDER BY id")?
+        .query_map([link], |row| row.get(0))?
+        .collect()
+}
+
+/// Notes which of the link's tables are followed from this cursor on: the others stay as they are.
+pub(super) fn mark_followed(
+    connection: &Connection,
+    link: i64,
+    cursor: &Cursor,
+) -> rusqlite::Result<()> {
+    let mut mark = connection.prepare_cached(
+        "UPDATE _replproto_table SET followed = ?3 WHERE link = ?1 AND name = ?2",
+    )?;
+    for name in names(connection, link)? {
+        mark.execute(params![link, name, cursor.covers(&name)])?;
+    }
+    Ok(())
 }
 
 fn open(connection: &Connection, link: i64, name: &str) -> rusqlite::Result<DataTable> {

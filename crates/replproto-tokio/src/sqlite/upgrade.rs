@@ -10,6 +10,22 @@ use super::tables::{self, quote};
 /// the base copy that had last brought them in whatever version. What had been written to a row was not remembered.
 pub(super) const FORMAT_1: i64 = 1;
 
+/// The layout in which tables were followed for ever.
+pub(super) const FORMAT_2: i64 = 2;
+
+/// Makes a file of format 2 one of format 3. After an error it is as it was.
+pub(super) fn from_format_2(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another follower may have been faster.
+    if schema::format(&transaction)? == Some(FORMAT_2) {
+        transaction.execute_batch(
+            "ALTER TABLE _replproto_table ADD COLUMN followed INTEGER NOT NULL DEFAULT 1;
+             UPDATE _replproto_format SET version = 3;",
+        )?;
+    }
+    transaction.commit()
+}
+
 /// Makes a file of format 1 one of format 2. After an error it is as it was.
 pub(super) fn from_format_1(connection: &mut Connection) -> rusqlite::Result<()> {
     // Views, triggers and foreign keys of other tables go on naming the new tables as they did the old ones.

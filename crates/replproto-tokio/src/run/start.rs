@@ -1,0 +1,99 @@
+//! Where a link goes on, and whether what the sink has is good for it.
+
+use replproto_core::{Cursor, Epoch, Selection, Start, StoredCursor};
+
+use super::options::OnWider;
+use super::{RunError, Runner};
+use crate::blobs::BlobStore;
+use crate::journal::line;
+use crate::link::{LinkConfig, Opening};
+use crate::sink::{Sink, Stored};
+
+impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
+    /// The configuration of the next link, and where it goes on.
+    pub(super) fn prepare(
+        &mut self,
+        epoch: Epoch,
+        stored: Stored,
+    ) -> Result<(LinkConfig, Opening), RunError<S::Error>> {
+        let mut config = self.link.clone();
+        config.core.on_gap = self.options.on_gap.of_link();
+        let start = self.start(&mut config, stored)?;
+        self.durable = match &start {
+            Start::Resume(cursor) => Some(cursor.clone()),
+            _ => None,
+        };
+        let cursor = self.durable.clone();
+        self.tell(|snapshot| snapshot.cursor = cursor);
+        let opening = Opening {
+            epoch,
+            blob_tries: self.blob_tries.clone(),
+            ..Opening::from(start)
+        };
+        Ok((config, opening))
+    }
+
+    fn start(&self, config: &mut LinkConfig, stored: Stored) -> Result<Start, RunError<S::Error>> {
+        let configured = self.start.clone();
+        if self.ignores_cursor {
+            return Ok(configured);
+        }
+        // A cursor means nothing to a publisher of another name.
+        let has_cursor = !matches!(stored.cursor, StoredCursor::Absent);
+        match (stored.peer, &config.core.peer_name) {
+            (Some(stored), Some(expected)) if has_cursor && stored != *expected => {
+                let expected = expected.clone();
+                return Err(RunError::OtherPublisher { stored, expected });
+            }
+            (Some(stored), None) => config.expect_peer(stored),
+            _ => {}
+        }
+        match Start::choose(stored.cursor, configured)? {
+            Start::Resume(cursor) => self.within(cursor, &Selection::of(&config.core)),
+            start => Ok(start),
+        }
+    }
+
+    /// The cursor, if it is good for all that is to be followed (`protocol.md` section 15, ruling 27).
+    fn within(&self, cursor: Cursor, selection: &Selection) -> Result<Start, RunError<S::Error>> {
+        let journal = &self.shared.journal;
+        let followed = cursor.selection.clone().unwrap_or_default();
+        let left = followed.beyond(selection);
+        if !left.is_empty() {
+            line!(
+                journal,
+                "narrower",
+                warn,
+                %left,
+                "no longer followed: what the store has of it stays as it is"
+            );
+        }
+        let added = selection.beyond(&followed);
+        if added.is_empty() {
+            return Ok(Start::Resume(cursor));
+        }
+        match self.options.on_wider {
+            OnWider::Copy => {
+                line!(
+                    journal,
+                    "wider",
+                    warn,
+                    %added,
+                    "not followed before: a base copy brings what there is of it"
+                );
+                Ok(Start::Copy)
+            }
+            OnWider::Ignore => {
+                line!(
+                    journal,
+                    "wider",
+                    warn,
+                    %added,
+                    "not followed before: what is older than the cursor is missing for good"
+                );
+                Ok(Start::Resume(cursor))
+            }
+            OnWider::Refuse => Err(RunError::Wider(added)),
+        }
+    }
+}
