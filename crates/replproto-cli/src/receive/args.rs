@@ -80,6 +80,10 @@ pub(crate) struct ReceiveArgs {
     /// `ignore` that what is older is missing
     #[arg(long, value_enum, default_value = "copy")]
     pub(super) on_wider: OnWiderArg,
+    /// Keep a second copy of a database that the SQLite file has already from the same publisher. Otherwise the publisher is known by
+    /// its own name, and one that is met at another address is gone on with
+    #[arg(long)]
+    pub(super) second_copy: bool,
     /// Follow only these tables (comma-separated)
     #[arg(long, value_name = "TABLES")]
     tables: Option<List>,

@@ -59,6 +59,7 @@ pub(crate) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
         event_log: args.export_state.is_some(),
         max_row: args.max_row,
         makes_tables_anew: args.ignore_cursor,
+        second_copy: args.second_copy,
         ..SqliteOptions::new(&source, &args.database)
     };
     let mut sink = SqliteSink::open(&places.file, options)

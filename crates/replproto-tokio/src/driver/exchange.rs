@@ -342,6 +342,28 @@ mod tests {
     }
 
     #[test]
+    fn events_that_nobody_will_take_are_told_from_those_that_wait() {
+        let waiting = exchange(1);
+        assert!(!waiting.is_stuck());
+        waiting.leave(&Taken::default());
+        assert!(waiting.is_stuck());
+
+        let seen = exchange(1);
+        let mut taken = Taken::default();
+        assert!(deliver(&seen, &mut taken).is_ready());
+        seen.leave(&taken);
+        assert!(!seen.is_stuck());
+        seen.push(&mut vec![schema("a")]);
+        assert!(seen.is_stuck());
+
+        let unseen = exchange(2);
+        let mut taken = Taken::default();
+        assert!(deliver(&unseen, &mut taken).is_ready());
+        unseen.leave(&taken);
+        assert!(unseen.is_stuck());
+    }
+
+    #[test]
     fn the_application_is_woken_for_events_and_for_the_end() {
         let exchange = exchange(0);
         let wakes = Arc::new(Wakes::default());

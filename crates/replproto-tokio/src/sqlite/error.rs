@@ -137,6 +137,30 @@ pub enum SqliteError {
         /// The name of the SQL table.
         table: String,
     },
+    /// The publisher and its database are those of another link of the file, met at another address. From the next
+    /// [`load`](crate::Sink::load) on this is that link, with its cursor.
+    #[error(
+        "{path} follows this database of the publisher already, as {source_name:?}: it is gone on with under the new name",
+        path = path.display()
+    )]
+    SameLink {
+        /// The file.
+        path: PathBuf,
+        /// The source of the other link, as in [`SqliteOptions`](super::SqliteOptions).
+        source_name: String,
+    },
+    /// The file has a copy of this database of the publisher already, and it cannot become this link: somebody follows it, or this
+    /// link has data of its own.
+    #[error(
+        "{path} has a copy of this database of the publisher already, as {source_name:?}: end what follows it, follow into another          file, or ask for a second copy (`--second-copy`)",
+        path = path.display()
+    )]
+    SecondCopy {
+        /// The file.
+        path: PathBuf,
+        /// The source of the other link, as in [`SqliteOptions`](super::SqliteOptions).
+        source_name: String,
+    },
     /// A table's name is longer than any that a publisher should have.
     #[error(
         "a table's name has {length} bytes, and {path} takes names of up to {limit}: leave the table out (`--tables`, \
@@ -211,6 +235,14 @@ impl SqliteError {
                     path,
                     table: table.clone(),
                 },
+                Refusal::SameLink(source) => Self::SameLink {
+                    path,
+                    source_name: source.clone(),
+                },
+                Refusal::SecondCopy(source) => Self::SecondCopy {
+                    path,
+                    source_name: source.clone(),
+                },
                 Refusal::TooManyTables => Self::TooManyTables {
                     path,
                     limit: TABLES_MAX,
@@ -254,6 +286,10 @@ impl SqliteError {
 pub(super) enum Refusal {
     #[error("the table {0:?} is gone")]
     TableGone(String),
+    #[error("the link of {0:?} at another address")]
+    SameLink(String),
+    #[error("a second copy beside that of {0:?}")]
+    SecondCopy(String),
     #[error("too many tables")]
     TooManyTables,
     #[error("a table's name of {length} bytes")]

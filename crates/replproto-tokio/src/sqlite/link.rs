@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use replproto_core::{Cursor, Selection, StoredCursor};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// The link's own row, as far as the rules need it.
 #[derive(Debug)]
@@ -114,4 +114,43 @@ pub(super) fn read_cursor(connection: &Connection, link: i64) -> rusqlite::Resul
                 },
             })
         })
+}
+
+/// Another link of the same publisher and database, with its source.
+pub(super) fn twin(
+    connection: &Connection,
+    link: i64,
+    peer: &str,
+) -> rusqlite::Result<Option<(i64, String)>> {
+    connection
+        .prepare_cached(
+            "SELECT id, source FROM _replproto_link WHERE id <> ?1 AND peer = ?2
+             AND database = (SELECT database FROM _replproto_link WHERE id = ?1) LIMIT 1",
+        )?
+        .query_row(params![link, peer], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+/// Whether the link has neither a cursor nor a table.
+pub(super) fn is_fresh(connection: &Connection, link: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT cursor IS NULL AND id NOT IN (SELECT link FROM _replproto_table)
+             FROM _replproto_link WHERE id = ?1",
+        )?
+        .query_row([link], |row| row.get(0))
+}
+
+/// Puts another link, with all that it has, in the place of a fresh one.
+pub(super) fn replace(connection: &Connection, link: i64, by: i64) -> rusqlite::Result<()> {
+    let source: String = connection.query_row(
+        "DELETE FROM _replproto_link WHERE id = ?1 RETURNING source",
+        [link],
+        |row| row.get(0),
+    )?;
+    connection.execute(
+        "UPDATE _replproto_link SET source = ?2 WHERE id = ?1",
+        params![by, source],
+    )?;
+    Ok(())
 }

@@ -46,6 +46,9 @@ pub struct SqliteOptions {
     /// [`RunOptions::ignore_cursor`](crate::RunOptions::ignore_cursor) and a base copy. Otherwise it is an error
     /// ([`SqliteError::TableGone`]).
     pub makes_tables_anew: bool,
+    /// Keep a copy of a publisher's database although the file has one already, of a link with another source. Otherwise the same
+    /// publisher and database are one link, whatever the source: it goes on from where the other one left off.
+    pub second_copy: bool,
 }
 
 impl SqliteOptions {
@@ -60,6 +63,7 @@ impl SqliteOptions {
             event_log: false,
             max_row: 64 << 20,
             makes_tables_anew: false,
+            second_copy: false,
         }
     }
 }

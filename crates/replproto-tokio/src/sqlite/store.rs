@@ -6,13 +6,13 @@ use std::rc::Rc;
 use replproto_core::event::{BlobFailure, CopyStarted, Schema};
 use replproto_core::replica::Doubt;
 use replproto_core::{Cursor, Event, RecordKind, Sequence, StoredCursor, WallTime};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::SqliteOptions;
 use super::batch::{Batch, Change, Step};
-use super::error::{AtPath, SqliteError};
+use super::error::{AtPath, Refusal, SqliteError};
 use super::large::Value;
-use super::link::{Copy, CopyState, Link, read_cursor};
+use super::link::{self, Copy, CopyState, Link, read_cursor};
 use super::place::Place;
 use super::report::{ShownKey, Skipped, write_event_line};
 use super::schema::{self, Guard};
@@ -30,7 +30,9 @@ pub(super) struct Store {
     pub(super) connection: Connection,
     guard: Guard,
     place: Place,
-    keep_events: bool,
+    options: SqliteOptions,
+    /// The link that this one is to become.
+    twin: Option<i64>,
     /// The most that a record may take as JSON, in bytes.
     pub(super) max_row: u64,
     tables: Tables,
@@ -58,7 +60,8 @@ impl Store {
             connection,
             guard,
             place,
-            keep_events: options.event_log,
+            options: options.clone(),
+            twin: None,
             max_row: options.max_row.min(SqliteOptions::ROW_MAX),
             tables: Tables::default(),
             link,
@@ -161,12 +164,17 @@ impl Store {
             })
     }
 
-    pub(super) fn rollback(&mut self) -> rusqlite::Result<()> {
+    /// Gives whether the file is to be opened again.
+    pub(super) fn rollback(&mut self) -> rusqlite::Result<bool> {
         // Some errors, such as a full disk, have rolled back already.
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK")?;
         }
-        self.refresh()
+        if self.become_twin()? {
+            return Ok(true);
+        }
+        self.refresh()?;
+        Ok(false)
     }
 
     /// Reads again what is kept in memory.
@@ -203,6 +211,9 @@ impl Store {
         // A new subscription may go back in the log.
         self.tombstones.on_new_run(&self.connection)?;
         if self.link.peer.as_deref() != Some(schema.peer.as_str()) {
+            if !self.options.second_copy {
+                self.check_twin(&schema.peer)?;
+            }
             self.connection.execute(
                 "UPDATE _replproto_link SET peer = ?2, cursor = NULL WHERE id = ?1",
                 params![self.guard.link, schema.peer.as_str()],
@@ -216,6 +227,34 @@ impl Store {
         Ok(())
     }
 
+    /// Fails if another link of the file is of the same publisher and database. If nobody follows it, and this link has nothing, this
+    /// one becomes that one after the rollback.
+    fn check_twin(&mut self, peer: &str) -> rusqlite::Result<()> {
+        let link = self.guard.link;
+        let Some((twin, source)) = link::twin(&self.connection, link, peer)? else {
+            return Ok(());
+        };
+        let is_free = !schema::is_followed(self.place.real(), twin);
+        if is_free && link::is_fresh(&self.connection, link)? {
+            self.twin = Some(twin);
+            return Err(Refusal::SameLink(source).into());
+        }
+        Err(Refusal::SecondCopy(source).into())
+    }
+
+    /// Gives the link that this one is to become its source. Gives whether there is one: then the file is to be opened again.
+    fn become_twin(&mut self) -> rusqlite::Result<bool> {
+        let Some(twin) = self.twin.take() else {
+            return Ok(false);
+        };
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        link::replace(&transaction, self.guard.link, twin)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
     fn on_position(&mut self, sequence: Sequence) -> rusqlite::Result<()> {
         if self.link.copy.is_active() {
             // The position is that of the copy, which may lie before what else has come meanwhile.
@@ -227,7 +266,7 @@ impl Store {
 
     /// Keeps a line for the log of events, if there is one.
     pub(super) fn note_event(&mut self, change: &Change<'_>) -> rusqlite::Result<()> {
-        if self.keep_events {
+        if self.options.event_log {
             write_event_line(change, &mut self.line);
             self.connection
                 .prepare_cached(
@@ -369,11 +408,10 @@ impl Store {
                     .prepare_cached(&table.sweep)?
                     .execute([mark, table.id])?;
                 Tombstones::sweep(&self.connection, table.id)?;
+                self.connection
+                    .prepare_cached("DELETE FROM _replproto_doubt WHERE table_id = ?1")?
+                    .execute([table.id])?;
             }
-            self.connection.execute(
-                "DELETE FROM _replproto_doubt WHERE link = ?1",
-                [self.guard.link],
-            )?;
         }
         self.link.set_copy(
             &self.connection,

@@ -13,7 +13,9 @@ use crate::testing::{
 
 mod large;
 mod names;
+mod selection;
 mod tombstones;
+mod twins;
 
 fn options() -> SqliteOptions {
     SqliteOptions::new("node-a:9933", "data")

@@ -145,11 +145,11 @@ impl Worker {
         };
         let rolled_back = store.rollback().at(&self.path);
         self.leave_if_moved()?;
-        if rolled_back.is_err() {
+        if !matches!(rolled_back, Ok(false)) {
             // Closing the file forgets the transaction as well.
             self.store = None;
         }
-        rolled_back
+        rolled_back.map(drop)
     }
 
     /// Closes a file that is not the one to go on with. The next `load` opens that.

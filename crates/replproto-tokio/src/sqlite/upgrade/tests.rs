@@ -110,7 +110,7 @@ async fn an_old_file_is_gone_on_with() {
     let mut sink = open(&file).await;
     assert_eq!(
         file.query::<i64>("SELECT version FROM _replproto_format"),
-        2
+        3
     );
     assert_eq!(seen(&file), before);
     assert_eq!(
@@ -227,4 +227,35 @@ fn an_upgrade_that_comes_to_nothing_leaves_the_file_as_it_was() {
     assert_eq!(seen(&file), before.0);
     // Again, as a second follower would: nothing happens.
     from_format_1(&mut connection).unwrap();
+}
+
+#[test]
+fn a_file_of_format_2_learns_which_tables_are_followed() {
+    let file = TempFile::new("upgrade_2");
+    let options = SqliteOptions::new("node-a:9933", "data");
+    drop(schema::open(file.path(), &options).unwrap());
+    let now = schema_of(&file);
+    let mut connection = file.connection();
+    connection
+        .execute_batch(
+            "ALTER TABLE _replproto_table DROP COLUMN followed;
+             INSERT INTO _replproto_table (id, link, name, sql_name) VALUES (1, 1, 'Dog', 'Dog');
+             UPDATE _replproto_format SET version = 2;",
+        )
+        .unwrap();
+    for _ in 0..2 {
+        from_format_2(&mut connection).unwrap();
+        assert_eq!(
+            file.query::<i64>("SELECT version FROM _replproto_format"),
+            3
+        );
+        assert_eq!(
+            file.query::<i64>("SELECT followed FROM _replproto_table"),
+            1
+        );
+    }
+    assert_eq!(
+        schema_of(&file).contains("followed"),
+        now.contains("followed")
+    );
 }
