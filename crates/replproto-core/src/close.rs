@@ -146,6 +146,17 @@ impl CloseReason {
         })
     }
 
+    /// The close frame of the peer, if this is its close.
+    pub(crate) fn into_peers_frame(self) -> Option<CloseFrame> {
+        match self {
+            Self::PeerClosed { code, reason } => Some(CloseFrame {
+                code: Some(code),
+                reason,
+            }),
+            _ => None,
+        }
+    }
+
     /// The frame to close with, if it can still be sent (`protocol.md` section 15, ruling 10).
     pub(crate) fn frame(&self) -> Option<CloseFrame> {
         let (code, reason) = match self {

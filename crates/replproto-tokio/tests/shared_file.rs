@@ -41,7 +41,11 @@ impl Follower {
         options.transaction_wait = WAIT;
         set(&mut options);
         let config = publisher.config();
-        let sqlite = SqliteOptions::new(source, "data");
+        // All publishers of these tests have one name.
+        let sqlite = SqliteOptions {
+            second_copy: true,
+            ..SqliteOptions::new(source, "data")
+        };
         let mut sink = SqliteSink::open(file, sqlite).await.unwrap();
         let given = options.clone();
         let task = tokio::spawn(async move {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-use replproto_core::config::{FlowControl, LargeRecord, Mode, RECORD_MAX, TableFilter, Timeouts};
+use replproto_core::config::{FlowControl, RECORD_MAX, TableFilter, Timeouts};
 use replproto_core::{Config, Sequence, Start};
-use replproto_tokio::{Endpoint, OnGap, OnWider};
+use replproto_tokio::Endpoint;
 
 use super::bound;
+use super::choices::{LargeRecordArg, ModeArg, OnGapArg, OnWiderArg};
 use super::marks::{Pair, amount};
 use super::tls::TlsArgs;
 use crate::address::Address;
@@ -185,53 +185,6 @@ pub(crate) struct ReceiveArgs {
     pub(super) tls: TlsArgs,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "UPPER")]
-enum ModeArg {
-    A,
-    B,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum OnGapArg {
-    Copy,
-    Keep,
-    Stop,
-}
-
-impl From<OnGapArg> for OnGap {
-    fn from(on_gap: OnGapArg) -> Self {
-        match on_gap {
-            OnGapArg::Copy => Self::Copy,
-            OnGapArg::Keep => Self::Keep,
-            OnGapArg::Stop => Self::Stop,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum OnWiderArg {
-    Copy,
-    Refuse,
-    Ignore,
-}
-
-impl From<OnWiderArg> for OnWider {
-    fn from(on_wider: OnWiderArg) -> Self {
-        match on_wider {
-            OnWiderArg::Copy => Self::Copy,
-            OnWiderArg::Refuse => Self::Refuse,
-            OnWiderArg::Ignore => Self::Ignore,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LargeRecordArg {
-    Skip,
-    End,
-}
-
 /// Names with commas between them; no name stands for an empty list.
 #[derive(Clone, Debug, Default)]
 struct List(Vec<String>);
@@ -286,10 +239,7 @@ impl ReceiveArgs {
         let name = self.name.clone().unwrap_or_else(default_name);
         let mut config = Config::new(name, &self.database);
         config.peer_name = given(self.peer.as_ref()).map(str::to_owned);
-        config.mode = match self.mode {
-            ModeArg::A => Mode::A,
-            ModeArg::B => Mode::B,
-        };
+        config.mode = self.mode.into();
         config.tables = self.table_filter()?;
         config.excluded_origins = self.exclude.clone().unwrap_or_default().0;
         config.limits.record = match usize::try_from(self.max_record) {
@@ -300,10 +250,7 @@ impl ReceiveArgs {
                 )));
             }
         };
-        config.limits.large_record = match self.large_record {
-            LargeRecordArg::Skip => LargeRecord::Skip,
-            LargeRecordArg::End => LargeRecord::EndLink,
-        };
+        config.limits.large_record = self.large_record.into();
         config.timeouts = self.timeouts();
         config.clock_margin = self.clock_margin.unwrap_or(config.clock_margin);
         config.flow = self.flow(flow);
@@ -400,6 +347,7 @@ fn default_name() -> String {
 mod tests {
     use super::*;
     use clap::Parser;
+    use replproto_core::config::{LargeRecord, Mode};
 
     #[derive(Debug, Parser)]
     struct Cli {

@@ -2,6 +2,7 @@
 
 mod args;
 mod bound;
+mod choices;
 mod marks;
 mod places;
 mod tls;

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::flow::Flow;
 use super::inbox::Inbox;
 use super::timers::Timer;
-use crate::close::{Close, CloseFrame, CloseReason, Report, Work};
+use crate::close::{Close, CloseReason, Report, Work};
 use crate::command::{AbortReason, Command};
 use crate::error::{LinkError, Watchdog};
 use crate::pause::PauseReasons;
@@ -46,12 +46,9 @@ pub(super) struct Drain {
 impl Drain {
     /// One more cause. The first one counts.
     fn add(&mut self, cause: CloseReason) {
-        match (&mut self.cause, cause) {
-            (Some(CloseReason::Disconnected(close)), CloseReason::PeerClosed { code, reason }) => {
-                let code = Some(code);
-                *close = Some(CloseFrame { code, reason });
-            }
-            (first, cause) => {
+        match &mut self.cause {
+            Some(CloseReason::Disconnected(close @ None)) => *close = cause.into_peers_frame(),
+            first => {
                 first.get_or_insert(cause);
             }
         }
@@ -80,10 +77,11 @@ impl Receiver {
     /// The peer goes. Nothing follows but, perhaps, a close frame that says why.
     pub(super) fn disconnected(&mut self) {
         self.ignore_the_rest();
-        self.end(CloseReason::Disconnected(None));
-        if let Some(drain) = &mut self.drain
-            && !drain.is_gone
-        {
+        let drain = self.drain_until(self.settled_by());
+        // The close may be known before the message that came before it is decoded.
+        let close = drain.cause.take().and_then(CloseReason::into_peers_frame);
+        drain.cause = Some(CloseReason::Disconnected(close));
+        if !drain.is_gone {
             drain.awaits_close = true;
             self.timers.set(Timer::LastWord, LAST_WORD);
         }

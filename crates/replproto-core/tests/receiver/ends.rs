@@ -347,6 +347,21 @@ fn the_close_frame_behind_a_disconnect_says_why() {
     assert_eq!(driver.receiver.stats().records, 0);
 }
 
+#[test]
+fn a_disconnect_is_told_although_the_close_behind_it_is_known_first() {
+    let mut driver = Driver::following(config());
+    let bytes = wire::disconnect();
+    let input = Input::Message { bytes, last: true };
+    driver.receiver.handle(driver.now, input).expect("open");
+    let (code, reason) = (1000, String::from("bye"));
+    driver.input(Input::PeerClosed { code, reason });
+    let close = driver.close.unwrap();
+    assert_eq!(
+        close.reason.to_string(),
+        "the peer sent DISCONNECT and closed the connection with 1000 \"bye\""
+    );
+}
+
 type End = (&'static str, fn(&mut Driver));
 
 /// Every way in which a connection ends although nobody has asked for it.
