@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::connect::ConnectError;
 use crate::describe::describe;
 use crate::latency::Latencies;
+use crate::sink::Doubts;
 
 /// What a link, or the series of links of a [`run`](crate::run), is doing. Brought up to date about every 50 ms while
 /// something changes, and at every change of [`Phase`].
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub earlier: Stats,
     /// How often the sink has committed.
     pub storage_commits: u64,
+    /// After how many entries a row may not be the publisher's. An entry that comes again after a rollback counts again.
+    pub doubts: Doubts,
     /// How long changes took from their origin to the sink, without those of base copies.
     pub latencies: Latencies,
     /// The newest cursor that is durable, as far as known.

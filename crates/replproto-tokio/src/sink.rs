@@ -145,9 +145,7 @@ impl Applied {
 impl AddAssign for Applied {
     fn add_assign(&mut self, more: Self) {
         self.skipped += more.skipped;
-        for (sum, more) in self.doubts.0.iter_mut().zip(more.doubts.0) {
-            *sum += more;
-        }
+        self.doubts += more.doubts;
     }
 }
 
@@ -155,10 +153,28 @@ impl AddAssign for Applied {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Doubts([u64; Doubt::ALL.len()]);
 
+impl AddAssign for Doubts {
+    fn add_assign(&mut self, more: Self) {
+        for (sum, more) in self.0.iter_mut().zip(more.0) {
+            *sum += more;
+        }
+    }
+}
+
 impl Doubts {
     /// One more.
     pub const fn add(&mut self, doubt: Doubt) {
         self.0[doubt as usize] += 1;
+    }
+
+    /// How many there were of this class.
+    pub const fn of(&self, doubt: Doubt) -> u64 {
+        self.0[doubt as usize]
+    }
+
+    /// How many there were in all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
     }
 
     /// Each class, and how many entries of it there were.

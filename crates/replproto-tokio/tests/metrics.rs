@@ -316,3 +316,24 @@ async fn an_observer_that_fails_changes_nothing() {
         assert_eq!((end.stats.records, end.snapshot.links), (5, 2));
     }
 }
+
+#[tokio::test]
+async fn rows_in_doubt_are_counted_by_class() {
+    let recorder = DebuggingRecorder::new();
+    let seen = recorder.snapshotter();
+    let _installed = set_default_local_recorder(&recorder);
+    let publisher = Publisher::bind().await;
+    let follower = Follower::start(&publisher);
+    let (mut peer, _) = publisher.link().await;
+    // Twice in one transaction.
+    peer.put(&["a", "a"], 2.0).await;
+    peer.confirmed_up_to(2.0).await;
+    let end = follower.shut_down().await;
+    assert_eq!(end.snapshot.doubts.total(), 1);
+    for (key, value) in take(&seen) {
+        if key.contains("replproto_ambiguous_total") {
+            let is_it = key.contains("class = same-transaction");
+            assert_eq!(value, DebugValue::Counter(u64::from(is_it)), "{key}");
+        }
+    }
+}

@@ -109,6 +109,9 @@ catalogue! {
     SKIPPED = Counter "replproto_skipped_total" Count ["kind"]
         "Entries passed over: unknown (of an unknown type), local (only for the sender itself), unwanted (of a table that is \
          not followed), undecodable (the value cannot be walked), host (the store could not decode the id or the value).";
+    AMBIGUOUS = Counter "replproto_ambiguous_total" Count ["class"]
+        "Entries after which a row may not be the publisher's, since the protocol does not say what it did. The classes are those of \
+         docs/operating.md; `_replproto_doubt` lists the rows.";
     COMMITS = Counter "replproto_commits_total" Count
         "Transactions and checkpoints that became durable.";
     STORAGE_COMMITS = Counter "replproto_storage_commits_total" Count

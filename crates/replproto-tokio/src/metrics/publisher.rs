@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, Histogram, Label};
 use replproto_core::config::FlowControl;
 use replproto_core::error::Watchdog;
 use replproto_core::event::BlobFault;
+use replproto_core::replica::Doubt;
 use replproto_core::{EndCause, PauseReason, Stats};
 use tokio::time::Instant;
 
@@ -206,6 +207,12 @@ impl Publisher {
                 stats.blob_faults[BlobFault::Idle.index()]
             }),
         ];
+        for doubt in Doubt::ALL {
+            let labels = labels.with(all::AMBIGUOUS, doubt.as_str());
+            self.count(all::AMBIGUOUS, labels, move |view| {
+                view.snapshot.doubts.of(doubt)
+            });
+        }
         for (metric, class, value) in classes {
             let labels = labels.with(metric, class);
             self.count(metric, labels, move |view| value(&view.total));

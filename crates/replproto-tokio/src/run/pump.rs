@@ -11,7 +11,7 @@ use super::latency::{Versions, wall_clock};
 use super::options::Grouping;
 use crate::link::Link;
 use crate::progress::Progress;
-use crate::sink::Sink;
+use crate::sink::{Applied, Sink};
 
 /// What one call of [`Sink::apply`] gets at most: half of what the link may have out, so that it fills the other half
 /// meanwhile.
@@ -220,14 +220,19 @@ impl<'a, S: Sink> Pump<'a, S> {
             self.versions.note(event);
             group.note(event)
         });
-        let mut skipped = 0;
+        let mut applied = Applied::default();
         if !events.is_empty() {
-            skipped = self.sink.apply(events).await?.skipped;
+            applied = self.sink.apply(events).await?;
         }
         let exchange = self.link.exchange();
         exchange.consume(count);
-        if skipped > 0 {
-            exchange.answer(Input::Skipped { records: skipped });
+        if applied.skipped > 0 {
+            let records = applied.skipped;
+            exchange.answer(Input::Skipped { records });
+        }
+        if applied.doubts.total() > 0 {
+            self.progress
+                .update(|snapshot| snapshot.doubts += applied.doubts);
         }
         Ok(())
     }
