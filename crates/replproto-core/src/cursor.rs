@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::checksum::checksum;
 use crate::config::TableFilter;
 use crate::id::Name;
-use crate::selection::Selection;
+use crate::selection::{EVERYTHING, Selection};
 use crate::time::{Sequence, WallTime};
 
 /// How far the application has durably followed one publisher.
@@ -131,10 +131,14 @@ impl Cursor {
         }
     }
 
+    /// What was followed up to here.
+    pub fn selection(&self) -> &Selection {
+        self.selection.as_deref().unwrap_or(&EVERYTHING)
+    }
+
     /// Whether it covers this table.
     pub fn covers(&self, table: &str) -> bool {
-        let selection = self.selection.as_deref();
-        selection.is_none_or(|selection| selection.tables().wants(table))
+        self.selection().tables().wants(table)
     }
 
     /// Bytes that it takes besides itself.

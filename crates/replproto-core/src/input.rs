@@ -94,7 +94,8 @@ pub enum Input {
         /// Bytes.
         bytes: u64,
     },
-    /// Stop reading, finish what is in hand, confirm it, then close; at the deadline, close with what is done.
+    /// Stop reading, finish what is in hand, confirm it, then close; at the deadline, close with what is done. Of several deadlines,
+    /// that of an end of the connection included, the first counts.
     Drain {
         /// When to give up.
         deadline: Instant,

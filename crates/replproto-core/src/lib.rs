@@ -29,9 +29,13 @@
 //!             Command::Event(event) => {
 //!                 // To the application's queue; when it is taken off:
 //!                 link.handle(now, Input::Consumed { events: event.count() })?;
-//!                 if let Event::EndTransaction(end) = event {
-//!                     // when it is durable, together with `end.cursor`:
-//!                     link.handle(now, Input::Committed(end.id))?;
+//!                 // When it is durable, together with its cursor:
+//!                 match event {
+//!                     Event::EndTransaction(end) => link.handle(now, Input::Committed(end.id))?,
+//!                     Event::Checkpoint(checkpoint) | Event::CopyCompleted(checkpoint) => {
+//!                         link.handle(now, Input::Committed(checkpoint.id))?;
+//!                     }
+//!                     _ => {}
 //!                 }
 //!             }
 //!             Command::Close(close) => println!("{}; final: {}", close.reason, close.reason.is_final()),
@@ -61,7 +65,8 @@
 //! * **I6** Each blob that is opened is saved, fails or is aborted, once, and is charged until the host says so. One failure
 //!   is one event.
 //! * **I7** [`Command::Close`] is the last command and comes once. After it, nothing is held. However the connection ended, what
-//!   came whole before is handed out and settled first, for at most [`settle`](config::Timeouts::settle).
+//!   came whole before is handed out and settled first, for at most [`settle`](config::Timeouts::settle). Behind half a transaction no
+//!   checkpoint is handed out.
 //! * **I8** Work and memory are linear in the bytes received, however the peer cut them and whatever they claim.
 //!
 //! # What it is not

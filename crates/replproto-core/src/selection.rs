@@ -17,6 +17,12 @@ pub struct Selection {
     excluded_origins: Vec<String>,
 }
 
+/// All tables, whoever wrote to them.
+pub(crate) static EVERYTHING: Selection = Selection {
+    tables: TableFilter::All,
+    excluded_origins: Vec::new(),
+};
+
 impl Selection {
     /// These tables, without what these nodes wrote.
     pub fn new(tables: TableFilter, mut excluded_origins: Vec<String>) -> Self {
@@ -54,7 +60,7 @@ impl Selection {
 
     /// Whether nothing is left out.
     pub fn is_everything(&self) -> bool {
-        *self == Self::default()
+        *self == EVERYTHING
     }
 
     /// What this has that `other` has not.

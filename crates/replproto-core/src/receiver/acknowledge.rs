@@ -83,7 +83,7 @@ impl Receiver {
 
     /// Confirms a sequence that is durable, after a moment in which others may join it.
     pub(super) fn confirm_soon(&mut self, sequence: Sequence) {
-        if sequence > self.confirmed && !self.is_gone() {
+        if sequence > self.confirmed {
             self.confirmed = sequence;
             self.confirm = Some(sequence);
             self.timers
@@ -93,7 +93,9 @@ impl Receiver {
 
     /// Confirms what is due.
     pub(super) fn confirm(&mut self) {
-        if let Some(sequence) = self.confirm.take() {
+        if let Some(sequence) = self.confirm.take()
+            && !self.is_gone()
+        {
             self.stats.confirmations += 1;
             self.transmit(&Message::CommittedUpdate(sequence));
         }

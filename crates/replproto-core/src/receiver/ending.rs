@@ -92,7 +92,6 @@ impl Receiver {
         self.end(reason);
         self.control
             .retain(|command| !matches!(command, Command::Transmit(_) | Command::Ping));
-        self.confirm = None;
         self.timers.clear(Timer::Ping);
         if let Some(drain) = &mut self.drain {
             drain.is_gone = true;
@@ -128,7 +127,8 @@ impl Receiver {
         self.drain.is_some()
     }
 
-    /// Whether the connection has ended, and what came whole before is being finished. Nothing of the peer counts any more.
+    /// Whether the end of the connection has come or is certain, and what came whole before is being finished. Nothing of the peer
+    /// counts any more, except for why it goes.
     pub fn is_ending(&self) -> bool {
         let drain = self.drain.as_ref();
         drain.is_some_and(|drain| drain.cause.is_some())
@@ -157,18 +157,14 @@ impl Receiver {
         if !matches!(self.life, Life::Open) {
             return;
         }
-        let is_gone = self.is_gone();
         self.confirm();
-        let (before, cause) = match self.drain.take() {
-            Some(drain) => (Some(drain.before), drain.cause),
-            None => (None, None),
-        };
+        let is_gone = self.is_gone();
+        let cause = self.drain.as_mut().and_then(|drain| drain.cause.take());
         let reason = cause.unwrap_or(reason);
-        if let CloseReason::Error(LinkError::WrongName { .. }) = &reason
-            && !is_gone
-        {
+        if let CloseReason::Error(LinkError::WrongName { .. }) = &reason {
             self.transmit(&Message::Disconnect);
         }
+        let before = self.drain.take().map(|drain| drain.before);
         let unfinished: Vec<u64> = self.blobs.unfinished().collect();
         let report = Report {
             done: before.map_or_else(Work::default, |before| self.work_done().since(before)),

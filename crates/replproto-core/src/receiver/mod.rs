@@ -126,7 +126,15 @@ impl Receiver {
             Start::Resume(cursor) => (cursor.clone(), true),
         };
         let selection = Selection::of(&config);
+        if cursor.copy.is_some() && !selection.beyond(cursor.selection()).is_empty() {
+            // It is the copy of less: its rest would pass for a copy of all.
+            cursor.copy = None;
+        }
         cursor.selection = (!selection.is_everything()).then(|| Arc::new(selection));
+        let start = match start {
+            Start::Resume(_) => Start::Resume(cursor.clone()),
+            start => start,
+        };
         let limits = config.limits;
         let mut timers = Timers::new(now);
         timers.set(Timer::Setup, config.timeouts.setup);
@@ -207,9 +215,9 @@ impl Receiver {
 
     fn take(&mut self, input: Input) -> Result<(), Misuse> {
         match input {
-            // On its way when the connection ended.
-            Input::Message { .. } | Input::TextMessage | Input::TooLarge { .. }
-                if self.is_ending() => {}
+            // On its way when the connection ended. Behind a message that nobody reads on no close frame can be found.
+            Input::Message { .. } | Input::TextMessage if self.is_ending() => {}
+            Input::TooLarge { .. } if self.is_ending() => self.had_last_word(),
             Input::Connected => return self.connected(),
             Input::Message { bytes, last } => return self.message(bytes, last),
             Input::TextMessage => self.end(LinkError::TextMessage.into()),
@@ -378,7 +386,11 @@ impl Receiver {
         }
     }
 
+    /// Says something, if there is still somebody to hear it.
     fn transmit(&mut self, message: &Message) {
+        if self.is_gone() {
+            return;
+        }
         let bytes = Bytes::from(message.encode());
         self.control.push_back(Command::Transmit(bytes));
     }

@@ -36,6 +36,9 @@ const IDLE_STEPS: u32 = 128;
 /// So many blobs are given up at a time: each gives an event, which is held until it can be handed out.
 pub(super) const IDLE_AT_A_TIME: usize = 1024;
 
+/// An old peer is told the names of so many bytes of tables to leave out. The others come, and are passed over.
+const UNWANTED_BYTES_MAX: usize = 16 << 10;
+
 /// Connections for this database bring the definitions of every other one as well (`protocol.md` section 3.4).
 const SYSTEM: &str = "system";
 
@@ -134,10 +137,18 @@ fn joined(tables: &[TableDefinition]) -> String {
     text::cut(names, TEXT_MAX)
 }
 
-/// The tables that the peer has and nobody wants.
+/// The tables that the peer has and nobody wants: as many as fit into a request of ordinary size.
 fn unwanted(filter: &TableFilter, tables: Vec<TableDefinition>) -> Vec<String> {
+    let mut left = UNWANTED_BYTES_MAX;
     let names = tables.into_iter().map(|definition| definition.table);
-    names.filter(|name| !filter.wants(name)).collect()
+    names
+        .filter(|name| !filter.wants(name))
+        .take_while(|name| {
+            let fits = name.len() <= left;
+            left = left.saturating_sub(name.len());
+            fits
+        })
+        .collect()
 }
 
 impl Receiver {
@@ -390,6 +401,9 @@ impl Receiver {
         if let Err(Beyond) = self.context.set_schema(&tables) {
             return self.beyond_context();
         }
+        // An old peer lists what it was not told to leave out.
+        let mut tables = tables;
+        tables.retain(|definition| self.config.tables.wants(&definition.table));
         let schema = Event::Schema(Schema {
             peer,
             database: database.into(),

@@ -272,6 +272,36 @@ fn interrupted() -> Cursor {
 }
 
 #[test]
+fn the_rest_of_a_copy_of_less_is_no_copy_of_more() {
+    use replproto_core::Selection;
+    use replproto_core::config::TableFilter;
+
+    let only = |names: &[&str]| TableFilter::Only(names.iter().map(ToString::to_string).collect());
+    let dogs = Selection::new(only(&["Dog"]), Vec::new());
+    for (tables, resumes) in [
+        (only(&["Dog"]), true),
+        (only(&["Cat", "Dog"]), false),
+        (TableFilter::All, false),
+    ] {
+        let cursor = Cursor {
+            selection: Some(std::sync::Arc::new(dogs.clone())),
+            ..interrupted()
+        };
+        let mut config = config();
+        config.tables = tables;
+        let mut driver = Driver::connected(config, Start::Resume(cursor));
+        driver.feed(wire::node_name("peer"));
+        let request = driver.sent().find_map(|message| match message {
+            Message::SubscriptionRequest(request) => Some(request),
+            _ => None,
+        });
+        let subscription = &request.expect("a request").subscriptions[0];
+        assert_eq!(subscription.copy_resume.is_some(), resumes);
+        assert_eq!(subscription.start, Sequence(0.0));
+    }
+}
+
+#[test]
 fn an_interrupted_copy_goes_on() {
     let mut driver = Driver::connected(config(), Start::Resume(interrupted()));
     driver.feed_all(wire::handshake());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use replproto_core::{
-    BlobId, CloseReason, Command, CommitId, Epoch, Input, Instant, LinkError, Misuse, PauseReason,
-    Sequence, Work,
+    BlobId, CloseReason, Command, CommitId, Cursor, Epoch, Input, Instant, LinkError, Misuse,
+    PauseReason, Sequence, Start, Work,
 };
 
 use crate::driver::{Auto, Driver, config};
@@ -345,6 +345,33 @@ fn the_close_frame_behind_a_disconnect_says_why() {
     );
     assert_eq!(close.frame, None);
     assert_eq!(driver.receiver.stats().records, 0);
+}
+
+#[test]
+fn nobody_reads_on_behind_a_message_that_is_too_large_to_find_a_close_frame() {
+    let mut driver = Driver::following(config());
+    driver.feed(wire::disconnect());
+    assert!(!driver.receiver.is_paused());
+    driver.input(Input::TooLarge { bytes: 1 << 40 });
+    assert_eq!(
+        driver.close.unwrap().reason,
+        CloseReason::Disconnected(None)
+    );
+}
+
+#[test]
+fn nothing_is_said_to_a_peer_that_is_gone() {
+    let mut driver = Driver::connected(config(), Start::Resume(Cursor::at(Sequence(5.0))));
+    let sent = driver.sent().count();
+    for bytes in wire::handshake() {
+        let input = Input::Message { bytes, last: true };
+        driver.receiver.handle(driver.now, input).expect("open");
+    }
+    // It has said all of that before it went, and what it asks for is not answered any more.
+    driver.input(Input::TransportLost);
+    assert!(driver.close.is_some());
+    assert_eq!(driver.sent().count(), sent);
+    assert_eq!(driver.receiver.stats().confirmations, 0);
 }
 
 #[test]

@@ -196,6 +196,26 @@ fn an_old_peer_is_told_which_tables_to_leave_out() {
     assert!(subscription.replicate_by_default);
     assert_eq!(subscription.tables, ["Cat", "Eel"]);
     assert_eq!(driver.receiver.tables_offered(), "Cat, Dog, Eel");
+    // It lists what it was not told to leave out, and that is nothing to us.
+    driver.feed(
+        Message::Schema {
+            tables: ["Dog", "New"].map(wire::definition).into(),
+            database: "data".into(),
+            request: None,
+        }
+        .encode()
+        .into(),
+    );
+    let listed: Vec<_> = driver
+        .events()
+        .filter_map(|event| match event {
+            Event::Schema(schema) => Some(&schema.tables),
+            _ => None,
+        })
+        .flat_map(|tables| tables.iter())
+        .map(|definition| definition.table.as_str())
+        .collect();
+    assert_eq!(listed, ["Dog"]);
     let definitions = ["Cat", "Dog"].map(wire::definition);
     let missing: Vec<_> = config.tables.missing(&definitions).collect();
     assert_eq!(missing, ["Fox"]);

@@ -37,8 +37,8 @@ impl LinkEnd {
 
 /// The core only sees that a connection is lost, also when that is since the peer broke the rules of WebSocket.
 pub(super) fn cause(reason: &CloseReason, transport: Option<&TransportError>) -> EndCause {
-    match transport {
-        Some(TransportError::Protocol(_)) => EndCause::Protocol,
+    match (reason, transport) {
+        (CloseReason::TransportLost, Some(TransportError::Protocol(_))) => EndCause::Protocol,
         _ => reason.into(),
     }
 }
@@ -48,8 +48,8 @@ pub(super) fn advice(
     reason: &CloseReason,
     transport: Option<&TransportError>,
 ) -> Option<&'static str> {
-    match transport {
-        Some(TransportError::Protocol(_)) => Some(
+    match (reason, transport) {
+        (CloseReason::TransportLost, Some(TransportError::Protocol(_))) => Some(
             "Check that a replication service answers there, and that no proxy in between changes the traffic.",
         ),
         _ => reason.advice(),

@@ -271,7 +271,10 @@ impl<B: BlobStore> Driver<B> {
         }
         let is_answered = self.parts.exchange.poll_answers(context).is_ready();
         let lease = self.parts.lease.as_ref();
-        if is_answered || lease.is_some_and(|lease| lease.poll_grown(context).is_ready()) {
+        if is_answered
+            || self.is_left_behind()
+            || lease.is_some_and(|lease| lease.poll_grown(context).is_ready())
+        {
             return Poll::Ready(Wake::Answers);
         }
         let Some(deadline) = self.deadline() else {
@@ -375,8 +378,7 @@ impl<B: BlobStore> Driver<B> {
             self.is_ended_idle = true;
             self.feed(now, Input::Shutdown);
         }
-        if self.parts.receiver.is_ending() && self.parts.exchange.is_stuck() {
-            // Nobody is left who could finish what came before the end.
+        if self.is_left_behind() {
             self.feed(now, Input::Shutdown);
         }
         let phase = self.current_phase();
@@ -387,6 +389,11 @@ impl<B: BlobStore> Driver<B> {
             self.phase = phase;
             self.tell_progress(now);
         }
+    }
+
+    /// Nobody is left who could finish what came before the end of the connection.
+    fn is_left_behind(&self) -> bool {
+        self.parts.receiver.is_ending() && self.parts.exchange.is_stuck()
     }
 
     fn current_phase(&self) -> Phase {

@@ -55,9 +55,8 @@ use crate::web_socket::FrameLimits;
 ///                 println!("{} {:?}", record.table().name(), record.key());
 ///             }
 ///         }
-///         // Durable as soon as it is printed.
-///         Event::EndTransaction(_) => delivery.commit(),
-///         _ => {}
+///         // Durable as soon as it is printed. That the others are is of interest for cursors only.
+///         _ => delivery.commit(),
 ///     }
 /// }
 /// println!("{}", link.end().await.close.reason);

@@ -18,7 +18,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
     ) -> Result<(LinkConfig, Opening), RunError<S::Error>> {
         let mut config = self.link.clone();
         config.core.on_gap = self.options.on_gap.of_link();
-        let start = self.start(&mut config, stored)?;
+        let start = self.choose_start(&mut config, stored)?;
         self.durable = match &start {
             Start::Resume(cursor) => Some(cursor.clone()),
             _ => None,
@@ -33,7 +33,11 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
         Ok((config, opening))
     }
 
-    fn start(&self, config: &mut LinkConfig, stored: Stored) -> Result<Start, RunError<S::Error>> {
+    fn choose_start(
+        &self,
+        config: &mut LinkConfig,
+        stored: Stored,
+    ) -> Result<Start, RunError<S::Error>> {
         let configured = self.start.clone();
         if self.ignores_cursor {
             return Ok(configured);
@@ -49,16 +53,19 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
             _ => {}
         }
         match Start::choose(stored.cursor, configured)? {
-            Start::Resume(cursor) => self.within(cursor, &Selection::of(&config.core)),
+            Start::Resume(cursor) => self.if_good_for(cursor, &Selection::of(&config.core)),
             start => Ok(start),
         }
     }
 
     /// The cursor, if it is good for all that is to be followed (`protocol.md` section 15, ruling 27).
-    fn within(&self, cursor: Cursor, selection: &Selection) -> Result<Start, RunError<S::Error>> {
+    fn if_good_for(
+        &self,
+        cursor: Cursor,
+        selection: &Selection,
+    ) -> Result<Start, RunError<S::Error>> {
         let journal = &self.shared.journal;
-        let followed = cursor.selection.clone().unwrap_or_default();
-        let left = followed.beyond(selection);
+        let left = cursor.selection().beyond(selection);
         if !left.is_empty() {
             line!(
                 journal,
@@ -68,7 +75,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                 "no longer followed: what the store has of it stays as it is"
             );
         }
-        let added = selection.beyond(&followed);
+        let added = selection.beyond(cursor.selection());
         if added.is_empty() {
             return Ok(Start::Resume(cursor));
         }

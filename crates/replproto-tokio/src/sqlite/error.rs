@@ -152,7 +152,8 @@ pub enum SqliteError {
     /// The file has a copy of this database of the publisher already, and it cannot become this link: somebody follows it, or this
     /// link has data of its own.
     #[error(
-        "{path} has a copy of this database of the publisher already, as {source_name:?}: end what follows it, follow into another          file, or ask for a second copy (`--second-copy`)",
+        "{path} has a copy of this database of the publisher already, as {source_name:?}: end what follows it, follow into another file, or \
+         ask for a second copy (`--second-copy`)",
         path = path.display()
     )]
     SecondCopy {

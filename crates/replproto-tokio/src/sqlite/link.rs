@@ -125,7 +125,7 @@ pub(super) fn twin(
     connection
         .prepare_cached(
             "SELECT id, source FROM _replproto_link WHERE id <> ?1 AND peer = ?2
-             AND database = (SELECT database FROM _replproto_link WHERE id = ?1) LIMIT 1",
+             AND database = (SELECT database FROM _replproto_link WHERE id = ?1) ORDER BY cursor IS NULL, id LIMIT 1",
         )?
         .query_row(params![link, peer], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
