@@ -136,11 +136,13 @@ impl Receiver {
             start => start,
         };
         let limits = config.limits;
+        let session = Session::new(start);
+        let (asked, _) = session.request_start(config.mode);
         let mut timers = Timers::new(now);
         timers.set(Timer::Setup, config.timeouts.setup);
         Ok(Self {
             epoch,
-            session: Session::new(start),
+            session,
             copying: Copying::default(),
             timers,
             flow: Flow::new(&config.flow),
@@ -153,7 +155,7 @@ impl Receiver {
                 cursor.sequence
             },
             ledger: Ledger::new(cursor, is_durable),
-            progress: Progress::new(config.clock_margin),
+            progress: Progress::new(config.clock_margin, asked),
             blobs: Blobs::new(limits, BlobTries::default()),
             chunk: None,
             events_out: VecDeque::new(),

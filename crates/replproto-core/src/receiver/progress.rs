@@ -29,6 +29,8 @@ const OWN: u32 = 0;
 pub(super) struct Progress {
     /// In milliseconds.
     margin: f64,
+    /// A base copy was asked for and has not begun: until then nothing leads anywhere.
+    awaits_copy: bool,
     /// The batch that has begun and not ended.
     open: Option<Batch>,
     /// The version of the last whole batch that was all the publisher's own, for as long as no batch with a higher one has begun.
@@ -43,9 +45,11 @@ struct Batch {
 }
 
 impl Progress {
-    pub(super) const fn new(margin: Duration) -> Self {
+    /// Of a link that is asked to start at `start`, of which 0 stands for a base copy.
+    pub(super) fn new(margin: Duration, start: Sequence) -> Self {
         Self {
             margin: margin.as_secs_f64() * 1000.0,
+            awaits_copy: start <= Sequence(0.0),
             open: None,
             whole: None,
         }
@@ -85,8 +89,9 @@ impl Progress {
         }
     }
 
-    /// What came so far says nothing about the log.
+    /// A base copy begins: what came so far says nothing about the log.
     pub(super) const fn forget(&mut self) {
+        self.awaits_copy = false;
         self.open = None;
         self.whole = None;
     }
@@ -95,7 +100,7 @@ impl Progress {
 impl Receiver {
     /// The first `length` bytes of the front are about to be handed out as a run of the open batch. Its last record is there.
     pub(super) fn note_run(&mut self, length: usize, last: Range<usize>) {
-        if !self.copying.is_over() {
+        if !self.may_progress() {
             return;
         }
         let run = &self.inbox.front()[..length];
@@ -118,9 +123,14 @@ impl Receiver {
         self.note_entries(is_own, first, version);
     }
 
+    /// Whether the log is followed, and no base copy.
+    const fn may_progress(&self) -> bool {
+        self.copying.is_over() && !self.progress.awaits_copy
+    }
+
     /// A record of the open batch that can never be used, which is nobody's own.
     pub(super) fn note_unusable(&mut self, version: Option<WallTime>) {
-        if self.copying.is_over() {
+        if self.may_progress() {
             let version = version.unwrap_or(WallTime(f64::NAN));
             self.note_entries(false, version, version);
         }

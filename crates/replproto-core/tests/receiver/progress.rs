@@ -291,3 +291,16 @@ fn it_makes_no_difference_how_a_batch_is_cut_into_runs() {
         assert_at(&driver, 9.0);
     }
 }
+
+#[test]
+fn nothing_leads_anywhere_before_the_copy_that_was_asked_for_has_begun() {
+    for start in [Start::Copy, Start::Resume(Cursor::at(Sequence(0.0)))] {
+        let mut driver = Driver::connected(config(), start);
+        driver.feed_all(wire::handshake());
+        for after in [1000.0, 2000.0, 3000.0] {
+            driver.feed(own(after));
+        }
+        driver.pass(Duration::from_secs(1));
+        assert_eq!(driver.persisted().sequence, Sequence(0.0));
+    }
+}
