@@ -18,6 +18,8 @@ pub(super) struct Ending {
     pub(super) before: Option<Work>,
     /// The watchdogs when the connection ended: what happens later makes none of them right.
     pub(super) watchdogs: Option<Box<Watchdogs>>,
+    /// Since when the socket is read all the same: for a close frame behind a DISCONNECT, which may be found later.
+    listens_since: Option<Instant>,
     /// Nothing can be sent any more.
     pub(super) is_gone: bool,
     /// The host has asked for a drain.
@@ -53,8 +55,19 @@ impl Model {
         self.note_end();
     }
 
-    /// The receiver says that the connection has ended.
-    pub(super) fn note_end(&mut self) {
+    /// What the receiver says of the end of the connection.
+    pub(super) fn note(&mut self, receiver: &Receiver) {
+        if receiver.is_ending() {
+            self.note_end();
+            if !receiver.is_paused() {
+                let now = self.watchdogs.now;
+                self.ending.listens_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The connection has ended.
+    fn note_end(&mut self) {
         if !self.has_ended() {
             self.ending.watchdogs = Some(Box::new(self.watchdogs.clone()));
             self.drain(self.watchdogs.now.after(self.config.timeouts.settle));
@@ -82,9 +95,8 @@ impl Model {
             || !self.commits_out.is_empty()
             || self.transfers.values().any(is_saving);
         let now = self.watchdogs.now;
-        let ended = self.ending.watchdogs.as_ref();
-        let is_listening =
-            ended.is_some_and(|at| now.since(at.now) < LAST_WORD) && !self.ending.is_gone;
+        let listens_since = self.ending.listens_since.filter(|_| !self.ending.is_gone);
+        let is_listening = listens_since.is_some_and(|since| now.since(since) < LAST_WORD);
         hold(
             "liveness",
             !self.is_draining() || is_busy || is_listening,

@@ -33,9 +33,7 @@ impl Model {
         hold("silence after close", !receiver.is_closed(), || {
             "closed without a word".into()
         })?;
-        if receiver.is_ending() {
-            self.note_end();
-        }
+        self.note(receiver);
         self.watchdogs.note(receiver, self.is_unready);
         let now = self.watchdogs.now;
         self.pauses.note(receiver.pause_reasons(), now);
