@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use replproto_core::event::{BlobFailure, BlobFault};
 use replproto_core::wire::Message;
-use replproto_core::{AbortReason, BlobId, Name};
+use replproto_core::{AbortReason, BlobId, Name, Stats};
 
 use super::World;
 use crate::faults::{Fault, Faults};
@@ -22,6 +22,10 @@ pub(super) struct Checks {
     pub(super) given_up: BTreeSet<File>,
     /// The links on which a blob has failed at the source.
     failed_on: BTreeMap<Name, BTreeSet<u64>>,
+    /// Links that have counted a failure and ended before the event that says so was handed out.
+    untold: BTreeSet<u64>,
+    /// Failures that this link has told of.
+    pub(super) told: u64,
     /// What was in the log before this position may have come by a copy, without what was gone again by then.
     pub(super) copied: f64,
     /// What was confirmed last, on any link.
@@ -55,6 +59,7 @@ impl Checks {
 impl World {
     /// A blob is gone only if the source says so, or has failed to read it on enough links.
     pub(super) fn check_failure(&mut self, failure: &BlobFailure, is_gone: bool) -> Result {
+        self.checks.told += 1;
         let file = failure.file.as_str();
         let was_gone = File::read(file).is_some_and(|file| self.checks.gone.contains(&file));
         let is_local = matches!(failure.fault, BlobFault::Local { .. });
@@ -81,12 +86,13 @@ impl World {
             .entry(failure.file.clone())
             .or_default();
         links.insert(self.epoch);
+        let counted = links.union(&self.checks.untold).count();
         let tries = self.config.limits.blob_tries as usize;
         let comes_no_more = was_gone && failure.fault == BlobFault::Idle;
         hold(
             "blobs",
-            !is_gone || self.checks.is_busy || links.len() >= tries || comes_no_more,
-            || format!("blob {} is gone after {} links", failure.file, links.len()),
+            !is_gone || self.checks.is_busy || counted >= tries || comes_no_more,
+            || format!("blob {} is gone after {counted} links", failure.file),
         )
     }
 
@@ -98,6 +104,14 @@ impl World {
             let file = Name::from(file.to_string().as_str());
             let links = self.checks.failed_on.entry(file).or_default();
             links.insert(self.epoch);
+        }
+    }
+
+    /// A link is over. What the application did not take before its end it was not told.
+    pub(super) fn note_untold(&mut self, stats: &Stats) {
+        let told = std::mem::take(&mut self.checks.told);
+        if stats.blobs_held + stats.blobs_gone > told {
+            self.checks.untold.insert(self.epoch);
         }
     }
 

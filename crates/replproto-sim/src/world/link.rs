@@ -42,6 +42,7 @@ impl World {
             "a link was dialled twice".into()
         })?;
         self.account.begin();
+        self.checks.told = 0;
         let receiver = Receiver::new(self.config.clone(), start.clone(), epoch, now)
             .map_err(|error| Violation::new("config", error))?
             .with_blob_tries(self.tries.clone());
@@ -275,6 +276,7 @@ impl World {
         };
         self.disk.forget_gated();
         self.memory.leave();
+        self.note_untold(host.receiver.stats());
         self.tries = host.receiver.blob_tries().clone();
         self.coverage.link(host.receiver.stats());
         self.retired = Some(host.receiver);
