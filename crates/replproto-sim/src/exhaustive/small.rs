@@ -252,6 +252,10 @@ impl<'a> Small<'a> {
 
     /// Gives messages to the receiver, in order, until it refuses one. It may do that only above twice its mark.
     fn feed(&mut self) -> Result {
+        if self.receiver.is_ending() {
+            // What waits is lost with the connection.
+            self.refused.clear();
+        }
         while let Some(bytes) = self.refused.pop_front() {
             let retained = self.receiver.retained_bytes();
             if retained > 2 * self.config.flow.inbound.high.bytes {
