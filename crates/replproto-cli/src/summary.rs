@@ -52,12 +52,6 @@ impl Summary {
                     HumanBytes(total.peak_blob_bytes_out)
                 ),
             );
-        let doubts = snapshot.doubts.total();
-        if doubts > 0 {
-            let doubts = HumanCount(doubts);
-            let text = format!("the rows of {doubts} entries; see _replproto_doubt");
-            summary.line("in doubt", text);
-        }
         if let Some(cursor) = &snapshot.cursor {
             summary.line("durable up to", position(cursor));
         }
