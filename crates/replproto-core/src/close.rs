@@ -24,7 +24,7 @@ pub struct Close {
 /// What became of the work that a link had in hand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// What was finished since the host asked for a drain or the connection ended; nothing if the link was shut down.
+    /// The work that was finished since the host asked for a drain or the connection ended; nothing if the link was shut down.
     pub done: Work,
     /// What was in hand at the end. It comes again on the next link.
     pub abandoned: Work,

@@ -316,7 +316,7 @@ pub struct Timeouts {
     /// How long a confirmation waits for others to join it.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::micros"))]
     pub confirm_delay: Duration,
-    /// How long a link whose connection has ended, for whatever reason, may take to finish what came whole before.
+    /// The longest that a link may take to finish what came whole before the end of its connection, whatever ended it.
     #[cfg_attr(
         feature = "serde",
         serde(with = "crate::time::micros", default = "default_settle")

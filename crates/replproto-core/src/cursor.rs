@@ -28,7 +28,7 @@ pub struct Cursor {
     pub announced: Sequence,
     /// A base copy that is under way.
     pub copy: Option<Box<CopyCursor>>,
-    /// What was followed up to here; `None`: everything. It says nothing about the rest.
+    /// The part of the database that was followed up to here; `None`: all of it. The cursor says nothing about the rest.
     pub selection: Option<Arc<Selection>>,
 }
 
@@ -131,7 +131,7 @@ impl Cursor {
         }
     }
 
-    /// What was followed up to here.
+    /// The part of the database that was followed up to here.
     pub fn selection(&self) -> &Selection {
         self.selection.as_deref().unwrap_or(&EVERYTHING)
     }

@@ -18,7 +18,7 @@ use crate::pause::PauseReasons;
 use crate::time::Instant;
 use crate::wire::Message;
 
-/// How long the close frame behind a DISCONNECT is waited for (`protocol.md` section 15, ruling 33).
+/// The wait for the close frame behind a DISCONNECT (`protocol.md` section 15, ruling 33).
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Whether the link is open.
@@ -35,7 +35,7 @@ pub(super) enum Life {
 pub(super) struct Drain {
     /// `None` as long as only the host has asked for the end.
     cause: Option<CloseReason>,
-    /// What was done when it began.
+    /// The work that was done when it began.
     before: Work,
     /// Nothing can be sent any more.
     is_gone: bool,

@@ -381,7 +381,7 @@ impl Receiver {
     /// DB_SCHEMA. It must be about our database, unless that is `system`, where others are passed over if nobody asked.
     pub(super) fn schema(
         &mut self,
-        tables: Vec<TableDefinition>,
+        mut tables: Vec<TableDefinition>,
         database: &str,
         answers: Option<u32>,
     ) {
@@ -402,7 +402,6 @@ impl Receiver {
             return self.beyond_context();
         }
         // An old peer lists what it was not told to leave out.
-        let mut tables = tables;
         tables.retain(|definition| self.config.tables.wants(&definition.table));
         let schema = Event::Schema(Schema {
             peer,

@@ -50,15 +50,10 @@ impl Model {
         self.must_end();
     }
 
-    /// The peer has said that it goes, or something like it.
-    pub(crate) fn must_end(&mut self) {
-        self.note_end();
-    }
-
     /// What the receiver says of the end of the connection.
     pub(super) fn note(&mut self, receiver: &Receiver) {
         if receiver.is_ending() {
-            self.note_end();
+            self.must_end();
             if !receiver.is_paused() {
                 let now = self.watchdogs.now;
                 self.ending.listens_since.get_or_insert(now);
@@ -66,8 +61,8 @@ impl Model {
         }
     }
 
-    /// The connection has ended.
-    fn note_end(&mut self) {
+    /// The connection must have ended.
+    pub(crate) fn must_end(&mut self) {
         if !self.has_ended() {
             self.ending.watchdogs = Some(Box::new(self.watchdogs.clone()));
             self.drain(self.watchdogs.now.after(self.config.timeouts.settle));

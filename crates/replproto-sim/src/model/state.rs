@@ -144,9 +144,9 @@ impl Model {
                 .iter()
                 .all(|reason| self.announced.contains(&reason));
         let is_paused = receiver.is_paused();
-        let is_deaf = self.is_draining() && (!self.has_ended() || self.ending.is_gone);
+        // For a close frame behind a DISCONNECT.
         let may_listen = self.has_ended() && !self.ending.is_gone;
-        let is_right = may_listen || is_paused == (!reasons.is_empty() || is_deaf);
+        let is_right = may_listen || is_paused == (!reasons.is_empty() || self.is_draining());
         hold("pauses", is_right && is_announced, || {
             format!(
                 "paused {is_paused} for {reasons}, announced {:?}",

@@ -35,11 +35,23 @@ impl LinkEnd {
     }
 }
 
+/// Whether the connection was lost because the peer broke the rules of WebSocket.
+const fn broke_web_socket(reason: &CloseReason, transport: Option<&TransportError>) -> bool {
+    matches!(
+        (reason, transport),
+        (
+            CloseReason::TransportLost,
+            Some(TransportError::Protocol(_))
+        )
+    )
+}
+
 /// The core only sees that a connection is lost, also when that is since the peer broke the rules of WebSocket.
 pub(super) fn cause(reason: &CloseReason, transport: Option<&TransportError>) -> EndCause {
-    match (reason, transport) {
-        (CloseReason::TransportLost, Some(TransportError::Protocol(_))) => EndCause::Protocol,
-        _ => reason.into(),
+    if broke_web_socket(reason, transport) {
+        EndCause::Protocol
+    } else {
+        reason.into()
     }
 }
 
@@ -48,10 +60,11 @@ pub(super) fn advice(
     reason: &CloseReason,
     transport: Option<&TransportError>,
 ) -> Option<&'static str> {
-    match (reason, transport) {
-        (CloseReason::TransportLost, Some(TransportError::Protocol(_))) => Some(
+    if broke_web_socket(reason, transport) {
+        Some(
             "Check that a replication service answers there, and that no proxy in between changes the traffic.",
-        ),
-        _ => reason.advice(),
+        )
+    } else {
+        reason.advice()
     }
 }

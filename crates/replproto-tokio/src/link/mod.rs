@@ -55,7 +55,7 @@ use crate::web_socket::FrameLimits;
 ///                 println!("{} {:?}", record.table().name(), record.key());
 ///             }
 ///         }
-///         // Durable as soon as it is printed. That the others are is of interest for cursors only.
+///         // Durable as soon as it is printed. Without an effect for events that carry no cursor.
 ///         _ => delivery.commit(),
 ///     }
 /// }

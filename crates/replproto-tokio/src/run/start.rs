@@ -72,7 +72,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                 "narrower",
                 warn,
                 %left,
-                "no longer followed: what the store has of it stays as it is"
+                "less is followed than the stored cursor was made for: the store keeps the rest as it is, and it grows old"
             );
         }
         let added = selection.beyond(cursor.selection());
@@ -86,7 +86,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                     "wider",
                     warn,
                     %added,
-                    "not followed before: a base copy brings what there is of it"
+                    "more is followed than the stored cursor was made for: a complete base copy is asked for"
                 );
                 Ok(Start::Copy)
             }
@@ -96,7 +96,7 @@ impl<S: Sink, B: BlobStore> Runner<'_, S, B> {
                     "wider",
                     warn,
                     %added,
-                    "not followed before: what is older than the cursor is missing for good"
+                    "more is followed than the stored cursor was made for: what is older than the cursor stays missing; `--on-wider copy` would have brought it"
                 );
                 Ok(Start::Resume(cursor))
             }
